@@ -38,8 +38,8 @@ def publishing(path: Path, *, seen: Seen = NOTHING_SEEN) -> Iterator[Path]:
         seen: what the plan saw of the files of its item; all of them are checked before ``path`` gets its content.
 
     Raises:
-        MachineError: the disk is full, the folder cannot be written, or the output folder is gone; nothing is left
-            behind.
+        MachineError: the disk is full or takes no file of this size, the folder cannot be written, or the output folder
+            is gone; nothing is left behind.
         ChangedError: a file is not as the plan saw it; nothing is left behind.
     """
     temporary = path.parent / _temporary_name(path.name)
@@ -122,7 +122,10 @@ def _refusal(error: BaseException, path: Path) -> MachineError | None:
     if not isinstance(error, OSError):
         return None
     held_folders.check(path)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno == errno.EFBIG:
+        fix = "write to a folder on another drive, or lift the limit, then run the same command again"
+        return MachineError("the drive, or a limit (`ulimit -f`), takes no file of this size", where=[path], fix=fix)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fix = "free some space, then run the same command again; finished files are kept"
         return MachineError("no space left to write", where=[path], fix=fix)
     fix = "check that the folder exists and that you may write to it"

@@ -20,6 +20,7 @@ from blissmask.masks.tiers import TIERS
 from blissmask.plurals import counted, verb
 from blissmask.processes import Processes
 from blissmask.tasks.train.rules import optimizer_options, rate_schedule
+from blissmask.tasks.train.saving.rescue import check_rescue_dir
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
@@ -48,6 +49,8 @@ def check_options(config: Config, processes: Processes) -> None:
     _check_memory_options(memory, processes)
     _check_network_options(lora, config.optimizer, lora_format=config.saving.lora_format)
     check_patterns([*lora.include_patterns, *lora.exclude_patterns])
+    if processes.first:
+        check_rescue_dir(config.saving)
     if memory.compile:
         check_compiler(memory.compile_backend, device=device)
     wanted_trackers(config.logging.log_with)

@@ -42,6 +42,17 @@ def test_full_disk_becomes_a_machine_error_without_leftovers(tmp_path, number):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_drive_that_takes_no_file_of_this_size_is_not_called_full(tmp_path):
+    def write() -> None:
+        with atomic.publishing(tmp_path / "a.bin"):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    with pytest.raises(MachineError, match="takes no file of this size") as refusal:
+        write()
+    assert "free some space" not in refusal.value.as_one().fix
+    assert os.listdir(tmp_path) == []
+
+
 def test_failing_rename_becomes_a_machine_error_without_leftovers(tmp_path, monkeypatch):
     def refuse(source: object, target: object) -> None:
         raise OSError(errno.EIO, "Input/output error")

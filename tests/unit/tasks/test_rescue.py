@@ -2,15 +2,17 @@
 
 import errno
 import os
+import tempfile
 
 import pytest
 
-from blissmask.errors import MachineError
+from blissmask.config.saving_section import SavingSection
+from blissmask.errors import MachineError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.storage import held_folders
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.saving import rescue
-from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
+from blissmask.tasks.train.saving.rescue import Rescue, check_rescue_dir, save_patiently
 from blissmask.training.record.saving import Outputs
 from tests.builders.recorder import Recorder
 
@@ -107,7 +109,50 @@ def test_a_failure_in_both_places_names_both(tmp_path):
     with pytest.raises(MachineError) as refusal:
         run(Disk(1000), tmp_path, elsewhere=MachineError("no space left to write", where=["/tmp/state"]))
     assert "nor in a second place" in refusal.value.as_one().what
-    assert refusal.value.as_one().where == ("out/lora.safetensors", "/tmp/state")
+    problem = refusal.value.as_one()
+    # The named place, then the system's folder for temporary files.
+    assert problem.where == ("out/lora.safetensors", "/tmp/state", "/tmp/state")
+    assert "earlier training states" not in problem.fix
+
+
+def test_earlier_states_are_spoken_of_where_there_are_some(tmp_path):
+    (tmp_path / "out" / "lora-step00000004-state").mkdir(parents=True)
+    with pytest.raises(MachineError) as refusal:
+        run(Disk(1000), tmp_path, elsewhere=no_room())
+    assert "earlier training states are kept" in refusal.value.as_one().fix
+
+
+def test_where_the_second_place_is_none_the_state_is_in_the_folder_for_temporary_files(tmp_path, monkeypatch):
+    (tmp_path / "second").touch()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(MachineError) as refusal:
+        run(Disk(1000), tmp_path)
+    [state] = (tmp_path / "temporary").glob("blissmask-lora-*/lora-step00000006-state")
+    problem = refusal.value.as_one()
+    assert "nor in a second place: File exists; its state is in a third" in problem.what
+    assert problem.where == ("out/lora.safetensors", str(tmp_path / "second"), f"the state: {state}")
+
+
+def test_a_file_too_large_for_the_drive_is_not_mended_by_room(tmp_path):
+    with pytest.raises(MachineError) as refusal:
+        run(Disk(1000, no_room(errno.EFBIG)), tmp_path)
+    assert refusal.value.as_one().fix.startswith("choose another `--output-dir`")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "out", "out/below", "link", "/proc/nope"])
+def test_a_second_place_that_cannot_be_one_is_refused_in_the_plan(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("out")
+    with pytest.raises(UsageError, match="`rescue_dir` is no second place") as refusal:
+        check_rescue_dir(SavingSection(output_dir="out", rescue_dir=place))
+    assert refusal.value.as_one().where == (place,)
+
+
+def test_a_second_place_need_not_exist_and_is_not_made_in_the_plan(tmp_path):
+    check_rescue_dir(SavingSection(output_dir=tmp_path / "out", rescue_dir=tmp_path / "new" / "second"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_the_system_refuses_outside_of_a_write_is_waited_for_too(tmp_path):

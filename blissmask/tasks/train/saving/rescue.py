@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.errors import MachineError, Problem
+from blissmask.config.saving_section import SavingSection
+from blissmask.errors import MachineError, Problem, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.storage import held_folders
+from blissmask.storage.content import without_links
+from blissmask.storage.ordinary import what_is
 from blissmask.tasks.run.plan import RunContext
 from blissmask.training.record.saving import Outputs
+from blissmask.training.record.states.folders import state_steps
 
 PATIENCE_SECONDS = 120.0
 """How long to wait for room. A choice: who sits there can free some, and a machine by the hour does not idle longer."""
@@ -35,12 +40,45 @@ class Rescue:
     """The second place for the state of a training.
 
     Attributes:
-        folder: ``rescue_dir``; None for a new folder in the system's folder for temporary files.
+        folder: ``rescue_dir``; None for a new folder in the system's folder for temporary files, which is also taken
+            when the named one fails.
         save: publishes the state in a folder, then the LoRA files that are due, and returns the state's folder.
     """
 
     folder: Path | None
     save: Callable[[Path], Path]
+
+
+def check_rescue_dir(section: SavingSection) -> None:
+    """Refuse a second place that is none before the first step; nothing is made there.
+
+    Raises:
+        UsageError: ``rescue_dir`` is or lies in the output folder, is no folder, or cannot be written to.
+    """
+    if section.rescue_dir is None:
+        return
+    place, output = without_links(section.rescue_dir), without_links(section.output_dir)
+    why = "it is in the output folder" if output in (place, *place.parents) else _why_not_writable(place)
+    if why:
+        raise UsageError(
+            f"`rescue_dir` is no second place for the training state: {why}",
+            where=[section.rescue_dir],
+            fix="name a folder on another drive, or leave it out for the system's folder for temporary files",
+        )
+
+
+def _why_not_writable(place: Path) -> str:
+    """Return why no folder can be at a path or be made there; empty where one can. Links of ``place`` are resolved."""
+    # `Path.exists` raises where a folder on the way may not be entered.
+    present = next(path for path in (place, *place.parents) if os.path.lexists(path))
+    if not present.is_dir():
+        return f"`{present}` is {what_is(present) or 'no folder'}"
+    try:
+        # Rights alone do not tell: all may be given in /proc, or where a drive is only read. This file has no name.
+        with tempfile.TemporaryFile(dir=present):
+            return ""
+    except OSError as error:
+        return f"nothing can be written to `{present}`: {error.strerror or error}"
 
 
 def save_patiently(
@@ -118,42 +156,70 @@ def _accept_returned_drive(outputs: Outputs) -> None:
 
 
 def _end_in_second_place(rescue: Rescue, failure: MachineError, outputs: Outputs, done: int) -> MachineError:
-    """Save in the second place and return the error that names it, or that says that nothing could be saved."""
+    """Save in the second place and return the error that names it, or that says that nothing could be saved.
+
+    Where the named one fails, the system's folder for temporary files is the second place.
+    """
     problem = failure.as_one()
-    try:
-        folder = _folder_of(rescue, outputs)
-        state = rescue.save(folder)
-    except (MachineError, OSError) as error:
-        second = error.as_one() if isinstance(error, MachineError) else Problem(str(error))
+    what, where = f"the training cannot be saved after step {done}: {problem.what}", [*problem.where]
+    too_large = errno.EFBIG in _numbers(failure)
+    remedy = "choose another `--output-dir`, on a drive that takes larger files" if too_large else "free some space"
+    for named in dict.fromkeys((rescue.folder, None)):
+        try:
+            state = rescue.save(_folder_of(named, outputs))
+        except (MachineError, OSError) as error:
+            second = _as_problem(error, named)
+            what += f"; nor in a second place: {second.what}"
+            where += second.where
+            continue
+        folder = "it" if too_large else f"`{outputs.folder}`"
         return MachineError(
-            f"the training cannot be saved after step {done}: {problem.what}; nor in a second place: {second.what}",
-            where=[*problem.where, *second.where],
-            fix="free some space; earlier training states are kept, and the same command goes on from them",
+            f"{what}; its state is in {'a second place' if named == rescue.folder else 'a third'}",
+            where=[*where, f"the state: {state}"],
+            fix=f"{remedy}, then run the same command again; "
+            f"to go on after step {done}, first move the state into {folder}",
         )
-    return MachineError(
-        f"the training cannot be saved after step {done}: {problem.what}; its state is in a second place",
-        where=[*problem.where, f"the state: {state}"],
-        fix=f"free some space, then run the same command again; "
-        f"to go on after step {done}, first move the state into `{outputs.folder}`",
-    )
+    kept = "; earlier training states are kept, and the same command goes on from them"
+    return MachineError(what, where=where, fix=remedy + (kept if _has_states(outputs) else ""))
 
 
-def _folder_of(rescue: Rescue, outputs: Outputs) -> Path:
+def _as_problem(error: MachineError | OSError, folder: Path | None) -> Problem:
+    """Return why a second place could not be saved to, with its path; the named ``folder`` where no other is known."""
+    if isinstance(error, MachineError):
+        return error.as_one()
+    place = error.filename if isinstance(error.filename, str) else str(folder or tempfile.tempdir)
+    return Problem(error.strerror or str(error), (place,))
+
+
+def _has_states(outputs: Outputs) -> bool:
+    """Return whether the output folder shows a training state of this run; not where it cannot be looked at."""
+    try:
+        return bool(state_steps(outputs.folder, outputs.run_name))
+    except OSError:
+        return False
+
+
+def _folder_of(named: Path | None, outputs: Outputs) -> Path:
     """Return where to save: a new folder, unless the named one is empty; what is in it may be of another run."""
-    if rescue.folder is not None:
-        rescue.folder.mkdir(parents=True, exist_ok=True)
-        if not any(rescue.folder.iterdir()):
-            return rescue.folder
-    return Path(tempfile.mkdtemp(prefix=f"blissmask-{outputs.run_name}-", dir=rescue.folder))
+    if named is not None:
+        named.mkdir(parents=True, exist_ok=True)
+        if not any(named.iterdir()):
+            return named
+    return Path(tempfile.mkdtemp(prefix=f"blissmask-{outputs.run_name}-", dir=named))
 
 
 def _is_useless_to_wait(failure: MachineError) -> bool:
-    cause: BaseException | None = failure
+    return any(number in _WAITING_IS_USELESS for number in _numbers(failure))
+
+
+def _numbers(failure: MachineError) -> list[int | None]:
+    """Return the numbers of the system's errors that led to a failure."""
+    numbers, cause = [], failure.__cause__
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _WAITING_IS_USELESS:
-            return True
+        if isinstance(cause, OSError):
+            numbers.append(cause.errno)
         cause = cause.__cause__
-    return False
+    return numbers
 
 
 def _waiting(failure: MachineError, done: int) -> Problem:
