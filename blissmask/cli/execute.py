@@ -95,12 +95,16 @@ def _refuse_what_comes_late(config: Config) -> None:
     less than 0.1 ms an item, measured on 5,000.
 
     Raises:
-        BlissmaskError: model files or captions are missing; carries the problems of both.
+        BlissmaskError: model files or captions are missing, or a trial would replace a real training; carries the
+            problems of all.
     """
     from blissmask.tasks.cache.planning.caption_faults import refuse_captions
     from blissmask.tasks.train.checks import refuse_missing_models
+    from blissmask.tasks.train.trial import refuse_trial_over_training
 
-    checks = [refuse_captions] if config.run.dry_run else [refuse_missing_models, refuse_captions]
+    checks = [refuse_trial_over_training, refuse_captions]
+    if not config.run.dry_run:
+        checks = [refuse_missing_models, *checks]
     errors: list[BlissmaskError] = []
     for check in checks:
         try:
@@ -108,7 +112,9 @@ def _refuse_what_comes_late(config: Config) -> None:
         except BlissmaskError as error:
             errors.append(error)
     if errors:
-        raise type(errors[0]).several([problem for error in errors for problem in error.problems])
+        # A family that is not known is told by more than one of them.
+        problems_of_all = list(dict.fromkeys(problem for error in errors for problem in error.problems))
+        raise type(errors[0]).several(problems_of_all)
 
 
 def _show_heading(text: str, config: Config) -> None:

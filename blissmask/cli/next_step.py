@@ -114,6 +114,12 @@ def _after_train(config: Config, details: dict[str, Any]) -> str:
         return ""
     averages = details.get("averages", ())
     files = [file for file in details.get("files", ()) if file not in averages]
+    if config.model.is_tiny:
+        fits = verb(len(files), "fits", "fit")
+        return (
+            f"{' and '.join(files)} {fits} no real model: this was a trial in miniature, with random weights; "
+            "fill in [model] and run again without `--model tiny`"
+        )
     if config.saving.lora_format != "native":
         return "`blissmask train --convert-lora FILE --lora-format native` spells a file for ComfyUI"
     words = _words_of_prompts(config)

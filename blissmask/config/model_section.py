@@ -12,6 +12,9 @@ from blissmask.config.fields import DtypeName, FilePath, Section, Switch, Text, 
 _MODEL = "Model files"
 _CACHE = "Cache"
 
+TINY = "tiny"
+"""What `model` is for miniature models with random weights."""
+
 
 def _plain_task(value: Any) -> Any:
     """Take musubi-tuner's names of tasks, which hold the size of the model: ``t2v-14B``, ``i2v-A14B``.
@@ -50,6 +53,11 @@ class ModelSection(Section):
     download: Switch = option(False, "Allow fetching a hub model from the network", panel=_MODEL)
     device: Text = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1", panel=_MODEL)
     vae_dtype: DtypeName | None = option(None, "Precision of the VAE", panel=_MODEL, default_text="float32")
+
+    @property
+    def is_tiny(self) -> bool:
+        """Return whether the models are miniatures; then files that are named besides do not count."""
+        return self.model == TINY
 
 
 class CacheSection(Section):

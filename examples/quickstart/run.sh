@@ -26,4 +26,4 @@ step blissmask to-alpha
 step blissmask cache
 step blissmask train
 
-printf '\nThe LoRA:    %s\nOn one page: %s\n' "$here/work/lora/eileen-low.safetensors" "$here/work/lora/eileen-low.html"
+printf '\nThe LoRA, which fits no real model: %s\nThe training on one page:           %s\n' "$here/work/lora/eileen-low.safetensors" "$here/work/lora/eileen-low.html"

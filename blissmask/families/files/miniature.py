@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SEED = 0
+_TINY = "tiny"
 _END, _PAD = "</s>", "<pad>"
 
 
@@ -37,7 +38,12 @@ def seeded(make: Callable[[], nn.Module], *, device: torch.device, dtype: torch.
 
 def tiny_identity(*parts: str) -> str:
     """Return the identity of a tiny model: its weights follow from its name and the seed."""
-    return "-".join(("tiny", *parts, f"seed{SEED}"))
+    return "-".join((_TINY, *parts, f"seed{SEED}"))
+
+
+def is_tiny_identity(identity: str) -> bool:
+    """Return whether an identity is that of a tiny model; those of files are hashes."""
+    return identity.startswith(f"{_TINY}-")
 
 
 def byte_tokenizer(*, specials: tuple[str, ...] = (), end: bool = True) -> Any:

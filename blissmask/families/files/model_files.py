@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.model_section import ModelSection
+from blissmask.config.model_section import TINY, ModelSection
 from blissmask.errors import ModelError, UsageError
 from blissmask.networks.hub import hub_folder
-
-TINY = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class ModelFiles:
 
 def model_files(section: ModelSection) -> ModelFiles:
     """Return where the configuration says that a family's weights come from; with ``tiny`` no file counts."""
-    if section.model == TINY:
+    if section.is_tiny:
         return ModelFiles(model=TINY)
     return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
 

@@ -15,11 +15,14 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import Config
-from blissmask.config.model_section import ModelSection
+from blissmask.config.model_section import TINY, ModelSection
 from blissmask.families.family import Family
 from blissmask.families.files.identity import file_identity
 from blissmask.tasks.train.rules import FULL_NOISE, base_loras
 from blissmask.training.data.mask_totals import MaskTotals
+
+BASE_HASH = "ss_sd_model_hash"
+"""The key that names the weights of the base model by content."""
 
 _LOADERS_NEED = ("ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha")
 
@@ -176,6 +179,9 @@ def _as_text(values: Mapping[str, object]) -> dict[str, str]:
 
 def _base_name(model: ModelSection) -> str:
     """Return the model's name without folders: metadata is published with the LoRA."""
+    if model.is_tiny:
+        # Files that the configuration names besides are not read.
+        return TINY
     if model.dit is not None:
         return model.dit.name
     return Path(model.model).name if model.model else ""

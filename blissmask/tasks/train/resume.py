@@ -10,8 +10,8 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.plurals import counted
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
-from blissmask.tasks.train.settings import BASE, FIXED, NEWER, base_identities
-from blissmask.training.experts import Learner
+from blissmask.tasks.train.settings import BASE, FIXED, NEWER
+from blissmask.tasks.train.trial import is_trial, refuse_real_training, trial_files
 from blissmask.training.record.saving import Outputs, compare_settings
 from blissmask.training.record.states.find import FoundStates, find_states, state_folders
 from blissmask.training.record.states.load import SavedState, load_state
@@ -33,8 +33,15 @@ class Start:
     items: list[PlannedItem]
     warnings: list[Problem]
 
+    @property
+    def writes(self) -> bool:
+        """Return whether there is anything to train or to write."""
+        return any(item.action is Action.WRITE for item in self.items)
 
-def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps: int, resume: bool) -> Start:
+
+def choose_start(
+    names: Outputs, settings: Mapping[str, object], *, total_steps: int, resume: bool, miniature: bool
+) -> Start:
     """Decide whether to continue from a training state.
 
     Args:
@@ -42,21 +49,28 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
         settings: of this run, to compare with those that the state remembers.
         total_steps: of this run.
         resume: whether to continue where there is a state.
+        miniature: whether this is a trial, with a miniature for a base model. A real training replaces what a trial
+            left; a trial may not touch what a real training left.
 
     Raises:
-        UsageError: the state was made with settings that cannot change, or no state is whole any more.
+        UsageError: the state was made with settings that cannot change, no state is whole any more, or this is a trial
+            and that was none.
         InputError: a folder stands where a file would go, or the state cannot be read.
         MachineError: the states cannot be looked at.
     """
     _refuse_folders(names)
+    if miniature:
+        refuse_real_training(names)
     if not resume:
         return Start(None, _write(names, f"{total_steps} steps"), _replaced_states(names))
     found = find_states(names.folder, names.run_name)
     if found.newest is None:
         _refuse_lost_states(found, names)
-        return Start(None, _write(names, f"{total_steps} steps"), _replaced_files(names))
-    warnings = _damaged_states(found)
+        return Start(None, _write(names, f"{total_steps} steps"), _replaced_files(names, miniature=miniature))
     state = load_state(found.newest)
+    if is_trial(state) and not miniature:
+        return Start(None, _write(names, f"{total_steps} steps"), [_replaced_trial(names)])
+    warnings = _damaged_states(found)
     changed = compare_settings({**NEWER, **state.settings}, settings, fixed=FIXED)
     if state.step >= total_steps and all(path.is_file() for path in _files(names)):
         return Start(state, _skip(names, state.step), [*warnings, _already_trained(names, state, changed)])
@@ -81,10 +95,10 @@ def resume_hint(config: Config) -> str:
     return f"run the command again without `{' '.join(given)}` to continue; with it the training starts anew"
 
 
-def refuse_other_base(state: SavedState, learners: Sequence[Learner]) -> None:
-    """Raise UsageError when ``state`` was made on other weights, e.g. on the miniature that all was tried out with."""
+def refuse_other_base(state: SavedState, identities: Sequence[str]) -> None:
+    """Raise UsageError when ``state`` was made on other weights than those of these identities, one an expert."""
     before = state.settings.get(BASE)
-    if before is not None and before != base_identities(learners):
+    if before is not None and before != list(identities):
         raise UsageError(
             "the training state was made with another base model",
             where=[state.path],
@@ -106,7 +120,15 @@ def _replaced_states(names: Outputs) -> list[Problem]:
     return [Problem(what, places_of(folders))] if folders else []
 
 
-def _replaced_files(names: Outputs) -> list[Problem]:
+def _replaced_trial(names: Outputs) -> Problem:
+    replaced = [*state_folders(names.folder, names.run_name), *(path for path in _files(names) if path.exists())]
+    what = "training starts anew: the training before was a trial in miniature; its states and LoRA are replaced"
+    return Problem(what, places_of(replaced))
+
+
+def _replaced_files(names: Outputs, *, miniature: bool) -> list[Problem]:
+    if not miniature and trial_files(names):
+        return [_replaced_trial(names)]
     there = [path for path in _files(names) if path.exists()]
     what = "there is no training state to go on from, so training starts anew and in the end replaces an earlier LoRA"
     return [Problem(what, places_of(there), "to keep it, choose another `--output-name`")] if there else []

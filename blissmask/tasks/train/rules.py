@@ -12,12 +12,15 @@ from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.errors import UsageError
+from blissmask.families.family import FamilyForTask
+from blissmask.families.protocol import Expert
 from blissmask.masks.tiers import TierTable, WeightTier
 from blissmask.plurals import counted
 from blissmask.training.lora.base_weights import BaseLora
 from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions
+from blissmask.training.record.saving import Outputs, output_names
 from blissmask.training.step.step_rule import StepRule
 from blissmask.training.timesteps import NoiseOptions
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
@@ -55,6 +58,18 @@ def _own_weights(section: MaskLossSection) -> dict[WeightTier, float]:
         WeightTier.BACKGROUND: section.background_weight,
     }
     return {tier: weight for tier, weight in given.items() if weight is not None}
+
+
+def run_names(config: Config, family: FamilyForTask, trained: Sequence[Expert]) -> Outputs:
+    """Return the names of the files of a run that trains ``trained`` of a family; errors as :func:`output_names`."""
+    return output_names(
+        config.saving.output_dir,
+        config.saving.output_name,
+        all_experts=len(family.experts),
+        trained=[expert.name for expert in trained],
+        shared=config.train.shared_lora and len(trained) > 1,
+        averaged=config.optimizer.ema_decay is not None,
+    )
 
 
 def base_loras(section: LoraSection) -> list[BaseLora]:

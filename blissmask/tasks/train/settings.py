@@ -38,7 +38,7 @@ NEWER: Mapping[str, object] = MappingProxyType({"prior_share": 1.0})
 """Settings that the states of earlier versions do not hold -> what those were trained with."""
 
 BASE = "base"
-"""The setting that names the weights of the base model by content; known only once the model is loaded."""
+"""The setting that names the weights of the base model by content; those of a hub model are known once it is here."""
 
 COMPILED = "compiled"
 """Whether the last steps were compiled, where a rule and not the user decided it."""

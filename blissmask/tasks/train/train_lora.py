@@ -38,6 +38,7 @@ from blissmask.tasks.train.saving.checkpoints import Checkpoints
 from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.saving.page.place import is_page
 from blissmask.tasks.train.saving.page.run_page import Drawing
+from blissmask.tasks.train.settings import base_identities
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.mask_totals import MaskTotals
@@ -167,7 +168,7 @@ def _load_learners(
         note = f"layers that never get a gradient are not adapted, {len(left_out)} in all, e.g. {left_out[0]}"
         context.reporter.emit(Noted(note))
     if plan.state is not None:
-        refuse_other_base(plan.state, learners)
+        refuse_other_base(plan.state, base_identities(learners))
         saving.restore_run_state(plan.state, learners, optimizer_options(plan.config.optimizer), items.losses)
         context.reporter.emit(Noted(_where_it_goes_on(plan)))
     elif plan.config.lora.network_weights is not None:

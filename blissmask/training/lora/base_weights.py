@@ -17,6 +17,7 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.errors import ModelError, first_few
 from blissmask.families.family import Family
 from blissmask.families.files.identity import file_identity, joined_identity
+from blissmask.families.files.miniature import is_tiny_identity, tiny_identity
 from blissmask.families.protocol import Denoiser
 from blissmask.training.lora.convert import block_count, describe_lora
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, read_finite_lora
@@ -88,8 +89,19 @@ def fuse_base_loras(denoiser: Denoiser, loras: Sequence[BaseLora]) -> None:
         return
     for lora in loras:
         _fuse(denoiser, lora)
+    denoiser.identity = fused_identity(denoiser.identity, loras)
+
+
+def fused_identity(identity: str, loras: Sequence[BaseLora]) -> str:
+    """Return the identity of a base model with ``loras`` in it, by that of the model alone; a miniature stays one.
+
+    Raises ModelError and MachineError when a file is not there or cannot be read.
+    """
+    if not loras:
+        return identity
     used = [f"{file_identity(lora.path)} x {lora.multiplier!r}" for lora in loras]
-    denoiser.identity = joined_identity([denoiser.identity, *used])
+    fused = joined_identity([identity, *used])
+    return tiny_identity(fused) if is_tiny_identity(identity) else fused
 
 
 @torch.no_grad()

@@ -95,6 +95,16 @@ def test_a_lora_says_where_it_goes_and_what_to_write_and_compare():
     ]
 
 
+def test_a_lora_of_a_trial_goes_nowhere():
+    details = {"steps": 10, "files": ["out/k-low.safetensors"], "experts": ["low"]}
+    for lora_format in ("native", "kohya"):
+        said = after("train", details=details, model={"model": "tiny"}, saving={"lora_format": lora_format})
+        assert said == (
+            "out/k-low.safetensors fits no real model: this was a trial in miniature, with random weights; "
+            "fill in [model] and run again without `--model tiny`"
+        )
+
+
 def test_a_lora_of_several_names_the_trigger_of_each():
     people = {"kyla": "ohwx", "tom": "sks"}
     subjects = [{"name": name, "trigger": word, "references": ["x.jpg"]} for name, word in people.items()]

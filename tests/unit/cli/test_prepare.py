@@ -1,13 +1,17 @@
 """cli/prepare.py: which commands `train --prepare` runs, by what the configuration asks for."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from blissmask.cli.commands import APPLY, CACHE, INSTANCE, TRAIN
+from blissmask.cli.execute import _refuse_what_comes_late
 from blissmask.cli.prepare import refuse_captions_without, road
 from blissmask.cli.starters import starter
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
+from tests.builders.families import PLAIN
 
 PREPARE = {"train": {"prepare": True}}
 
@@ -108,3 +112,17 @@ def test_only_the_training_is_done_over_with_force():
 def test_references_in_two_tables_are_refused():
     with pytest.raises(UsageError, match="`reference` of"):
         names(INSTANCE, **{**TABLES, "instance": {"reference": ["a.jpg"]}})
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("base", ["sampled-5eed", "tiny-transformer-seed0"])
+def test_a_trial_over_a_real_training_is_refused_before_anything_is_prepared(tmp_path, base, dry_run):
+    save_file({"a": torch.zeros(1)}, tmp_path / "kyla.safetensors", {"ss_sd_model_hash": base})
+    model = {"arch": PLAIN, "model": "tiny"}
+    saving = {"output_dir": tmp_path, "output_name": "kyla"}
+    config = Config.model_validate({"model": model, "saving": saving, "run": {"dry_run": dry_run}})
+    if base.startswith("tiny"):
+        _refuse_what_comes_late(config)
+        return
+    with pytest.raises(UsageError, match="`kyla` is a real training"):
+        _refuse_what_comes_late(config)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from blissmask.errors import InputError, MachineError, UsageError
 from blissmask.tasks.run.plan import Action
@@ -18,15 +19,26 @@ def names(tmp_path):
     return Outputs(tmp_path, "kyla", ("kyla",))
 
 
-def save(names, *steps):
+TINY, REAL = "tiny-transformer-seed0", "sampled-5eed"
+"""Identities of base models: of a miniature, and of a file."""
+
+
+def save(names, *steps, base=None):
+    numbers = {} if base is None else {"settings": {"base": [base]}}
     return [
-        save_state(names.folder, "kyla", TrainingState(step, {}, {"lora": {"a": torch.ones(2)}}), keep_last=None)
+        save_state(names.folder, "kyla", TrainingState(step, numbers, {"lora": {"a": torch.ones(2)}}), keep_last=None)
         for step in steps
     ]
 
 
-def start(names, *, total_steps=8, resume=True):
-    return choose_start(names, {}, total_steps=total_steps, resume=resume)
+def save_lora(path, base):
+    """Write a LoRA file that says what it was trained on; with None, one that does not."""
+    save_file({"a": torch.zeros(1)}, path, {} if base is None else {"ss_sd_model_hash": base})
+    return path
+
+
+def start(names, *, total_steps=8, resume=True, miniature=False):
+    return choose_start(names, {}, total_steps=total_steps, resume=resume, miniature=miniature)
 
 
 def test_of_damaged_states_it_is_said_which_one_is_whole(names):
@@ -69,6 +81,54 @@ def test_a_state_beyond_the_last_step_is_all_that_is_asked_for(names):
     lora.touch()
     (item,) = start(names).items
     assert (item.action, item.reason) == (Action.SKIP, "already trained for 9 steps")
+
+
+@pytest.mark.parametrize("steps", [(10,), ()], ids=["states and a LoRA", "a LoRA alone"])
+def test_a_real_training_replaces_a_trial(names, steps):
+    """Also one of more steps than are asked for now, and of settings that could not change."""
+    states = save(names, *steps, base=TINY)
+    lora = save_lora(*names.lora_files(), TINY)
+    found = start(names)
+    assert (found.state, [item.action for item in found.items]) == (None, [Action.WRITE])
+    (warning,) = found.warnings
+    assert warning.what.endswith("the training before was a trial in miniature; its states and LoRA are replaced")
+    assert warning.where == (*map(str, states), str(lora))
+
+
+def test_a_trial_goes_on_from_a_trial(names):
+    (state,) = save(names, 4, base=TINY)
+    # With `metadata = false` its LoRA does not say what it was trained on.
+    save_lora(*names.lora_files(), None)
+    assert start(names, miniature=True).state.path == state
+
+
+def test_a_real_training_goes_on_from_a_real_one(names):
+    (state,) = save(names, 4, base=REAL)
+    save_lora(*names.lora_files(), TINY)
+    assert start(names).state.path == state
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("left", ["a state", "a LoRA", "a LoRA that says nothing", "an earlier LoRA beside a trial"])
+def test_a_trial_touches_nothing_of_a_real_training(names, left, resume):
+    (lora,) = names.lora_files()
+    if left == "a state":
+        (real,) = save(names, 4, base=REAL)
+        save_lora(lora, TINY)
+    elif left == "a LoRA":
+        real = save_lora(lora, REAL)
+    elif left == "a LoRA that says nothing":
+        save_lora(lora, None)
+        real = f"{lora}: does not say what it was trained on"
+    else:
+        save(names, 4, base=TINY)
+        (earlier,) = names.lora_files(4)
+        real = save_lora(earlier, REAL)
+    with pytest.raises(UsageError, match="is a real training, and a trial in miniature") as caught:
+        start(names, resume=resume, miniature=True)
+    (problem,) = caught.value.problems
+    assert problem.where == (str(real),)
+    assert "another `--output-name`" in problem.fix
 
 
 @pytest.mark.parametrize("name", ["kyla.safetensors", "kyla-log.jsonl"])

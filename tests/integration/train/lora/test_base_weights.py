@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 
 from blissmask.cachefile.read import read_metadata
 from blissmask.errors import ModelError, StoppedError, UsageError
+from blissmask.families.files.miniature import is_tiny_identity
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras
+from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras, fused_identity
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from blissmask.training.memory import quantised
 from tests.builders.families import NAMES, PLAIN, TWO_EXPERTS, has_fused_layers, tiny_denoiser
@@ -181,13 +182,19 @@ def test_files_and_states_remember_the_base_weights(cache, tmp_path):
     options = {"base_weights": [first], "base_weights_multiplier": [0.8], "max_train_steps": 4}
     with pytest.raises(StoppedError):
         run(train_config(cache, tmp_path / "out", **options), stop_after=2)
-    with pytest.raises(UsageError, match="made with another base model"):
-        run(train_config(cache, tmp_path / "out", **{**options, "base_weights": [other]}))
-    with pytest.raises(UsageError, match="made with another base model"):
-        run(train_config(cache, tmp_path / "out", max_train_steps=4))
+    for others in ({**options, "base_weights": [other]}, {"max_train_steps": 4}):
+        # Already in the plan, which loads no model.
+        with pytest.raises(UsageError, match="made with another base model"):
+            plan_training(train_config(cache, tmp_path / "out", **others))
     run(train_config(cache, tmp_path / "out", **options))
     (recorded,) = json.loads(read_metadata(tmp_path / "out" / "kyla.safetensors")["ss_base_weights"])
     assert (recorded["name"], recorded["multiplier"]) == ("a.safetensors", 0.8)
+
+
+@pytest.mark.parametrize(("base", "tiny"), [("tiny-transformer-seed0", True), ("sampled-5eed", False)])
+def test_a_miniature_with_base_weights_is_known_as_one(tmp_path, base, tiny):
+    identity = fused_identity(base, [BaseLora(lora_file(tmp_path / "a.safetensors"), 1.0)])
+    assert (identity != base, is_tiny_identity(identity)) == (True, tiny)
 
 
 @pytest.mark.parametrize("rounded", [{}, {"nf4_base": True}], ids=["whole", "4 bits"])

@@ -46,6 +46,7 @@ def test_the_curve_is_of_the_whole_log_also_when_the_run_was_stopped_and_continu
     assert len(read_log(log)) == 6
     text = page.read_text()
     assert "6 of 6 steps, finished" in text
+    assert "A trial in miniature, with random weights." in text
     assert "<svg class=chart" in text
     assert not re.search(r'(src|href)="(?!data:)', text), "it needs no other file"
     assert re.search(r"<td>face</td><td class=figure>255</td>.*<td class=figure>\d+\.\d%</td>", text), "as measured"

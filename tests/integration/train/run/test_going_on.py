@@ -7,7 +7,7 @@ import torch
 
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
-from blissmask.tasks.train import resume
+from blissmask.tasks.train import resume, train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training import loop
 from blissmask.training.record.metrics import read_log
@@ -209,7 +209,7 @@ def test_other_masks_in_the_cache_are_noticed_when_training_goes_on(cache, tmp_p
 
 def test_a_state_of_another_base_model_is_refused(cache, tmp_path, monkeypatch):
     stopped(cache, tmp_path / "out")
-    monkeypatch.setattr(resume, "base_identities", lambda learners: ["other weights"])
+    monkeypatch.setattr(train_lora, "base_identities", lambda learners: ["other weights"])
     with pytest.raises(UsageError, match="made with another base model"):
         run(train_config(cache, tmp_path / "out", max_train_steps=8))
 

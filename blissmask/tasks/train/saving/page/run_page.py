@@ -130,7 +130,8 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
 def _family(plan: TrainPlan) -> str:
     experts = [expert.name for expert in plan.steps.experts if expert.name]
     of_experts = f", {' and '.join(experts)} noise" if experts else ""
-    return f"Family {plan.family.name}, {plan.family.task_name}{of_experts}."
+    trial = " A trial in miniature, with random weights." if plan.config.model.is_tiny else ""
+    return f"Family {plan.family.name}, {plan.family.task_name}{of_experts}.{trial}"
 
 
 def _curve(log: Log) -> Iterator[str]:
