@@ -7,7 +7,7 @@ part of what it was trained for. Layers have the names that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -77,3 +77,57 @@ def musubi_tuner(name: Callable[[str], str] = whole_layer) -> LoraReader:
         name: takes an original name, returns musubi-tuner's.
     """
     return LoraReader("musubi-tuner", (Spelling("lora_unet_", name, joined=True),))
+
+
+@dataclass(frozen=True, slots=True)
+class PartReader:
+    """A program that would use some layers of a file and leave out the others, without a word to its user.
+
+    Attributes:
+        program: as its users call it.
+        used, layers: how many layers it would use, of how many.
+        missed: a key that it does not find.
+        whole_in: spellings in which it would use all layers.
+        whole_as_lora: whether it would, were LoKr and LoHa a LoRA.
+    """
+
+    program: str
+    used: int
+    layers: int
+    missed: str
+    whole_in: tuple[str, ...]
+    whole_as_lora: bool
+
+    def describe(self, file: str) -> str:
+        """Return how much of ``file`` the program would use."""
+        return f"{self.program} would use {self.used} of the {self.layers} layers of {file}"
+
+
+def part_readers(
+    readers: Sequence[LoraReader],
+    wanted: str,
+    spelled: Mapping[str, Sequence[str]],
+    originals: Collection[str],
+    *,
+    as_lora: Sequence[str] = (),
+) -> list[PartReader]:
+    """Return the programs that find some of the layers of a file, and not all.
+
+    Args:
+        readers: of the family.
+        wanted: the spelling of the file.
+        spelled: spelling -> keys of the file up to the layers, of all spellings that it can have.
+        originals: the original names of all layers that the family has.
+        as_lora: of LoKr and LoHa, the keys in that spelling if they were a LoRA.
+    """
+    found = []
+    layers = spelled[wanted]
+    for reader in readers:
+        unread = reader.unread(layers, originals)
+        if not unread or len(unread) == len(layers):
+            continue
+        whole_in = tuple(spelling for spelling, keys in spelled.items() if not reader.unread(keys, originals))
+        whole_as_lora = bool(as_lora) and not reader.unread(as_lora, originals)
+        used = len(layers) - len(unread)
+        found.append(PartReader(reader.program, used, len(layers), unread[0], whole_in, whole_as_lora))
+    return found

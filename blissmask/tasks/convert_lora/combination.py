@@ -25,7 +25,7 @@ from blissmask.training.lora.combine import (
     refuse_norms,
     refuse_unmergeable,
 )
-from blissmask.training.lora.convert import convert_lora, describe_lora, in_parts
+from blissmask.training.lora.convert import adapted_fused, convert_lora, describe_lora, in_parts
 from blissmask.training.lora.dora_norms import has_norms
 from blissmask.training.lora.formats import LoraFormat, format_of, to_format
 from blissmask.training.lora.names import LayerNames
@@ -178,6 +178,8 @@ def combine(
     if combination.rank is not None:
         lowered = lower_rank(made, fused, combination.rank)
         made, kept = lowered.tensors, lowered.kept
+        # LoKr and LoHa are LoRA now, whose parts have outputs to be put together by.
+        fused = dict(adapted_fused(made, names, files[0].path))
     spelled = to_format(made, wanted, names.modules, fused, names.apart, native_alpha=names.native_alpha)
     return Combined(spelled, is_spelled=True, kept=kept)
 

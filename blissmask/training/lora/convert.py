@@ -113,7 +113,7 @@ def convert_lora(
         UsageError: LoKr and LoHa have no ``diffusers`` spelling.
     """
     source = describe_lora(tensors, path).file_format
-    if wanted == "diffusers" and any(split_key(key)[1] in FACTORS for key in tensors):
+    if wanted == "diffusers" and is_factored(tensors):
         raise UsageError(
             "diffusers has no spelling for LoKr and LoHa", where=[path], fix="use `--lora-format native` or `kohya`"
         )
@@ -136,24 +136,36 @@ def in_parts(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> tu
     Raises:
         ModelError: some keys belong to no layer of the family.
     """
-    fused = _sized(tensors, names, path)
+    fused = adapted_fused(tensors, names, path)
     native = to_native(tensors, names.modules, fused, names.apart)
     _refuse_unknown(native, names.modules, path)
     adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
     return native, {whole: parts for whole, parts in fused.items() if whole in adapted}
 
 
-def spelled_layers(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames) -> list[str]:
-    """Return the keys, up to the names of their tensors, of the layers that :func:`convert_lora` would write."""
+def spelled_layers(
+    tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, *, factored: bool
+) -> list[str]:
+    """Return the keys, up to the names of their tensors, of the layers that a conversion would write.
+
+    Args:
+        tensors: of a LoRA file, in any of the three spellings.
+        wanted, names: as for :func:`convert_lora`.
+        factored: whether LoKr or LoHa are written.
+    """
     native = to_native(tensors, _with_whole_layers(names), apart=names.apart)
     adapted = dict.fromkeys(split_key(key)[0].removeprefix(PREFIX) for key in native)
     parts = []
     for original in adapted:
         parts += [f"{original}:{part}" for part in names.fused[original]] if original in names.fused else [original]
-    factored = any(split_key(key)[1] in FACTORS for key in tensors)
     known = [part for part in parts if part in names.modules]
     keys = (layer_key(part, wanted, names.modules, names.apart, factored=factored) for part in known)
     return list(dict.fromkeys(keys))
+
+
+def is_factored(keys: Iterable[str]) -> bool:
+    """Return whether a file holds LoKr or LoHa, by its keys."""
+    return any(split_key(key)[1] in FACTORS for key in keys)
 
 
 def needs_weights(tensors: Mapping[str, Tensor], wanted: LoraFormat, *, by_base: bool) -> bool:
@@ -180,8 +192,14 @@ def _with_whole_layers(names: LayerNames) -> dict[str, str]:
     return names.modules | {original: original for original in names.fused}
 
 
-def _sized(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> FusedLayers:
-    """Return the fused layers that the file adapts, with the number of outputs of each part."""
+def adapted_fused(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> FusedLayers:
+    """Return the fused layers that the file adapts, with the number of outputs of each part.
+
+    Those of LoKr and LoHa are not among them: without a B nothing tells their outputs, and nothing is fused.
+
+    Raises:
+        ModelError: the outputs of a part that is not adapted cannot be told.
+    """
     native = to_native(tensors, _with_whole_layers(names), apart=names.apart)
     sized = {}
     for original, parts in names.fused.items():

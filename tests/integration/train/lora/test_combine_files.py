@@ -12,12 +12,15 @@ from blissmask.errors import UsageError
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training_or_forecast
 from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.names import layer_names
 from tests.builders.families import NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import convert
 from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded
 
 FORMATS = ("native", "kohya", "diffusers")
+APART = [name for name in NAMES if layer_names(family_of(name), block_count=1).apart]
+"""Families of which kohya files keep parts of fused layers apart."""
 
 
 def lora_of(name, *, seed=0, rank=2, **shape):
@@ -107,6 +110,21 @@ def test_a_lower_rank_of_every_kind_is_a_lora_in_every_spelling(tmp_path, kind, 
     metadata = read_metadata(out)
     assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("1", "1")
     assert json.loads(metadata["blissmask.combined"])["rank"] == 1
+
+
+@pytest.mark.parametrize("target", ["native", "kohya"])
+@pytest.mark.parametrize("kind", ["lokr", "loha"])
+@pytest.mark.parametrize("family", APART)
+def test_a_lower_rank_has_the_keys_of_a_lora_that_was_trained_where_parts_stand_apart(tmp_path, family, kind, target):
+    one = saved(tmp_path, "one", lora_of(family, kind=kind), "native", family)
+    trained = saved(tmp_path, "trained", lora_of(family), target, family)
+    plan, _ = convert(one, target, tmp_path / "out.safetensors", combine={"rank": 1})
+    made = load_file(tmp_path / "out.safetensors")
+    assert made.keys() == load_file(trained).keys()
+    assert not [key for key in made if ":" in key]
+    # What is told is told of the LoRA, as where another LoRA is converted.
+    as_lora, _ = convert(trained, target, tmp_path / "same.safetensors", combine={"rank": 1})
+    assert [problem.what for problem in plan.warnings] == [problem.what for problem in as_lora.warnings]
 
 
 def test_a_second_run_does_nothing_until_a_file_or_a_strength_changes(tmp_path):
