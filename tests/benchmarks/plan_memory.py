@@ -31,11 +31,11 @@ from pathlib import Path
 from blissmask.config.model import Config
 
 folder, arch, lines, commands = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
-photos, masks = folder / "photos", folder / "masks"
+photos, masks, subject = folder / "photos", folder / "masks", folder / "subject"
 sections = {
     "masks": {"masks": {"input": photos, "output": folder / "new"}},
     "instance": {"instance": {"input": photos, "output": folder / "new", "reference": [folder / "subject.png"]}},
-    "apply": {"apply": {"weighted_masks": masks, "instance_masks": masks, "output": folder / "new"}},
+    "apply": {"apply": {"weighted_masks": masks, "instance_masks": subject, "output": folder / "new"}},
     "to_alpha": {"to_alpha": {"image_directory": photos, "mask_directory": masks, "output_directory": folder / "new"}},
     "cache": {"datasets": [{"image_directory": photos, "mask_directory": masks, "cache_directory": folder / "new"}]},
     "train": {"datasets": [{"cache_directory": folder / "cache"}], "mask_loss": {"use_mask_loss": True},
@@ -91,8 +91,9 @@ def write_items(folder: Path, count: int) -> Path:
         # Blocks of 16 pixels: no two photos are alike, and a file has 400 bytes.
         save(folder / "photos" / f"{name}.png", random_rgb((4, 4), seed=number).repeat(16, axis=0).repeat(16, axis=1))
         (folder / "photos" / f"{name}.txt").write_text(f"photo {number} of kyla in a garden, smiling", encoding="utf-8")
-        (folder / "masks").mkdir(exist_ok=True)
-        shutil.copy(folder / "mask.png", folder / "masks" / f"{name}.png")
+        for masks in ("masks", "subject"):
+            (folder / masks).mkdir(exist_ok=True)
+            shutil.copy(folder / "mask.png", folder / masks / f"{name}.png")
     write_cache(folder / "cache", count, side=4)
     return folder
 
