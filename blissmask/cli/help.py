@@ -21,6 +21,8 @@ from blissmask.ui.help_screen import HelpScreen, OptionLine, Topic
 
 _RUNNING = "Running"
 _CONFIG = OptionLine("-c, --config", "FILE", CONFIG_HELP)
+_OF_ALL_SCREENS = 3
+"""Options that are no field of the configuration: ``--config``, ``--help-all``, ``--help``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def help_screen(command: Command, *, everything: bool) -> HelpScreen:
     running = list(_options(command, CONFIG_SECTIONS_OF_ALL))
     first = [option for option in own if option.first]
     shortened = bool(first) and not everything
-    help_all = OptionLine("--help-all", "", f"Show all {len(own) + len(running)} options, by topic")
+    help_all = OptionLine("--help-all", "", f"Show all {len(own) + len(running) + _OF_ALL_SCREENS} options, by topic")
     help_first = OptionLine("-h, --help", "", "Show the options that people change first")
     lines = [*map(line, running), help_all, help_first]
     topics = list(_by_topic(own, line))

@@ -15,9 +15,6 @@ from blissmask.plurals import counted, verb
 if TYPE_CHECKING:
     from blissmask.tasks.run.plan import Summary
 
-_PHOTOS = Path("photos")
-"""Where starters look for photos."""
-
 
 def next_step(config: Config, summaries: Sequence[Summary]) -> str | Hint:
     """Return what to do after a command; empty where nothing follows, such as after one that only explained.
@@ -55,7 +52,8 @@ def _after_masks(config: Config, details: dict[str, Any]) -> str | Hint:
         return Hint(f"{looked}`{{command}}` {why}", "instance", folders)
     if not config.datasets:
         return looked + _configure(config.masks.input)
-    return Hint(f"{looked}`{{command}}` encodes photos, masks and captions", "cache")
+    # With --prepare, as the heads of the starters have it.
+    return Hint(f"{looked}`{{command}}` encodes what is missing in the cache, and trains", "train", "--prepare")
 
 
 def _after_instance(config: Config, subjects: Sequence[dict[str, Any]]) -> Hint:
@@ -161,8 +159,8 @@ def _loaded(files: Sequence[str], experts: Sequence[str]) -> str:
 
 
 def _configure(photos: Path | None) -> str:
-    """Return how to get a configuration; it names the folder of the photos where that is another than a starter's."""
-    named = "" if photos in (None, _PHOTOS) else f" --photos {_typed(photos)}"
+    """Return how to get a configuration; it names the folder of the photos, to which the steps are fitted."""
+    named = "" if photos is None else f" --photos {_typed(photos)}"
     return (
         f"`blissmask --starter person{named} > {DEFAULT_NAME}` writes the configuration that `cache` and `train` "
         "ask for; `group` instead of `person` has the settings for group photos"

@@ -43,7 +43,7 @@ RUN_ELSEWHERE = {
     "pip install .",
     "torchrun --nproc-per-node 2 -m blissmask train --config person.toml --memory none --fsdp",
     "bash tests/run.sh",
-    'pip install ".[retouch]"',
+    'pip install "blissmask[retouch]"',
 }
 MINIATURES = {
     "sapiens_1b_goliath_torchscript.pt2": models.sapiens_file,

@@ -159,10 +159,12 @@ def _size_remarks(decided: Mapping[FolderPair, Sequence[PlannedMedia]], config: 
         if sizes is None:
             continue
         buckets, resolution_wh = sizes
+        is_configured = bool(config.datasets) or config.general.resolution is not None
         for planned in media:
             if planned.size_wh is not None:
                 geometry = buckets.fit(planned.size_wh)
-                yield from size_remarks(planned.item.inputs[0], geometry, resolution_wh)
+                path = planned.item.inputs[0]
+                yield from size_remarks(path, geometry, resolution_wh, is_configured=is_configured)
 
 
 def _training_sizes(config: Config, folder: Path) -> tuple[Buckets, tuple[int, int]] | None:

@@ -34,7 +34,7 @@ NOBODY = "body, but nobody's face or limbs"
 HEAD_CUT = "head cut off"
 """The remark about a photo whose frame cuts a head: such crops are learned, too."""
 
-IN_FRONT = "a thing in a body?"
+IN_FRONT = "something in front of the body?"
 """The remark about a mask whose body may hold something else, see ``vision.in_front``.
 
 Of six such regions, three were things, two were people behind, and one was a sleeve.
@@ -183,7 +183,7 @@ def told_shares(shares: Mapping[WeightTier, float]) -> dict[str, float]:
 
 
 def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Problem]:
-    """Name the items with an empty mask, body of nobody, without a person, without a face, and with several people.
+    """Name the items with an empty mask, body of nobody, no person, no face, several people, a thing before a body.
 
     Args:
         seen: of the items.
@@ -210,6 +210,12 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
             "item",
             " with several people",
             "everybody is in these masks, and would be learned like the subject",
+        ),
+        (
+            IN_FRONT,
+            "item",
+            " with something in front of the body, perhaps",
+            f"{look}: where a thing lies inside the outline of the person, erase it (`--retouch`)",
         ),
     )
     problems = []

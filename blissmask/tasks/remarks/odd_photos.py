@@ -34,17 +34,32 @@ TWICE = Kind(
 )
 
 
-def size_remarks(path: Path, geometry: Geometry, resolution_wh: tuple[int, int]) -> Iterator[Remark]:
+def _enlarged_at(resolution_wh: tuple[int, int]) -> Kind:
+    """Return the kind of :data:`ENLARGED` for photos that no configuration names yet."""
+    return Kind(
+        "item",
+        f"that would be enlarged more than twice for {pixels_text(resolution_wh)}, a usual training size: the LoRA "
+        "would learn the blur",
+        "use larger originals, or set a smaller `resolution` in the configuration that `blissmask --starter person` "
+        "writes; its `bucket_no_upscale = true` keeps the size",
+    )
+
+
+def size_remarks(
+    path: Path, geometry: Geometry, resolution_wh: tuple[int, int], *, is_configured: bool = True
+) -> Iterator[Remark]:
     """Yield a remark about a photo that is enlarged more than twice, or trained at less than a quarter of the area.
 
     Args:
         path: the photo or video.
         geometry: how it is brought to its training size.
         resolution_wh: of its data set.
+        is_configured: whether a configuration says so; else it is a usual one.
     """
     sizes = f"{pixels_text(geometry.source_wh)} to {pixels_text(geometry.size_wh)}"
     if geometry.scale > _MUCH:
-        yield Remark(ENLARGED, path, f"{path}: {sizes}", f"enlarged {geometry.scale:.1f} times")
+        kind = ENLARGED if is_configured else _enlarged_at(resolution_wh)
+        yield Remark(kind, path, f"{path}: {sizes}", f"enlarged {geometry.scale:.1f} times")
         return
     (width, height), (trained_w, trained_h) = resolution_wh, geometry.size_wh
     if trained_w * trained_h * _MUCH**2 < width * height:

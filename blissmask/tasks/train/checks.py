@@ -76,8 +76,8 @@ def refuse_missing_models(config: Config) -> None:
         raise ModelError(
             f"{counted(len(missing), 'model file')} {verb(len(missing), 'is', 'are')} not there",
             where=missing,
-            fix="correct the paths under [model]; examples/families.md says where the files of each family are, "
-            "and `--model tiny` tries all of it out without them",
+            fix="correct the paths under [model]; `examples/families.md` in the folder that blissmask was installed "
+            "from says where to get the files of each family, and `--model tiny` tries all of it out without them",
         )
     errors: list[BlissmaskError] = []
     for part in parts:

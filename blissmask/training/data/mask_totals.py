@@ -109,6 +109,7 @@ def banner(
         _EXPLAINED,
         *_preset_line(preset),
         *_tier_table(rule, totals),
+        *(f" {line}" for line in edge_lines(rule, totals)),
         *_other_tiers_line(other_tiers),
         count_line(totals),
         *_left_out_line(left_out),
@@ -139,6 +140,19 @@ def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
         share = "not known" if shares is None else f"{shares[position]:.1%}"
         lines.append(f" {tier:<11}{value:>7}{weight:>9}{loss_weight:>14}{share:>18}")
     return lines
+
+
+def edge_lines(rule: WeightRule, totals: MaskTotals) -> list[str]:
+    """Return why tiers that weigh nothing have a share of the weight, in one line; nothing where none has."""
+    shares = totals.region_shares or [0.0] * len(TIERS)
+    tiers = [
+        tier.value
+        for tier, weight, share in zip(TIERS, rule.tier_weights, shares, strict=True)
+        # As they are shown in the table.
+        if round(rule.tier_loss_weight(weight), 3) == 0 and round(share, 3) > 0
+    ]
+    # A cell of two tiers has one weight, which is split between them by area.
+    return [f"the share of {' and '.join(tiers)}, at weight 0, is its part of cells at edges"] if tiers else []
 
 
 def _other_tiers_line(entries: int) -> list[str]:

@@ -153,7 +153,10 @@ def test_cut_heads_and_things_in_front_of_a_body_are_named_until_the_mask_is_men
 ) -> None:
     assert make(folder).details["thing_in_a_body"] == []
     backend.in_front = 0.02
-    assert make(folder, force=True).details["thing_in_a_body"] == ["a", "b"]
+    seen = make(folder, force=True)
+    assert seen.details["thing_in_a_body"] == ["a", "b"]
+    (told,) = [problem for problem in seen.warnings if "in front of the body" in problem.what]
+    assert (told.what, told.where) == ("2 items with something in front of the body, perhaps", ("a", "b"))
     painted = folder / "masks" / "a.png"
     note = read_note(painted)
     assert note is not None

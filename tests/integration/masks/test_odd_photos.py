@@ -50,7 +50,12 @@ def test_small_photos_are_told_in_the_plan_by_the_training_size_of_their_data_se
 
 def test_photos_of_no_data_set_are_small_beside_the_megapixel_of_the_starters(folder: Path) -> None:
     alone = Config.model_validate({"masks": {"input": folder / "photos", "output": folder / "masks"}})
-    assert {remark.short for remark in plan(alone).remarks} == {"enlarged 29.6 times"}
+    made = plan(alone)
+    assert {remark.short for remark in made.remarks} == {"enlarged 29.6 times"}
+    # There is no `resolution` yet that could be set.
+    (problem,) = made.warnings
+    assert "for 1024x1024, a usual training size" in problem.what
+    assert "the configuration that `blissmask --starter person` writes" in problem.fix
 
 
 def test_a_folder_is_known_by_any_path_and_another_one_has_the_size_of_the_first_data_set(

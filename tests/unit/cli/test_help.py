@@ -44,6 +44,18 @@ def test_help_of_everything_has_every_field_that_is_not_hidden(command):
                 assert f"--{declared['flag'] or name.replace('_', '-')}" in shown
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_number_of_all_options_is_the_number_that_is_shown(command):
+    count = len(flags(help_screen(command, everything=True)))
+    for everything in (False, True):
+        screen = help_screen(command, everything=everything)
+        (help_all,) = (line for line in screen.topics[-1].options if line.names == "--help-all")
+        assert help_all.text == f"Show all {count} options, by topic"
+    first = help_screen(command, everything=False)
+    more = int(first.more.partition(" ")[0]) if first.more else 0
+    assert len(flags(first)) + more == count
+
+
 def test_train_shows_about_fifteen_options_first_and_says_where_the_others_are():
     screen = help_screen(TRAIN, everything=False)
     first = screen.topics[0].options

@@ -15,8 +15,8 @@ def after(command, *, details=None, datasets=(DATASET,), failures=(), items=3, *
     return str(next_step(config, [Summary(command, items=items, details=details or {}, failures=list(failures))]))
 
 
-def test_masks_of_single_people_go_into_the_cache():
-    assert after("masks") == "`blissmask cache` encodes photos, masks and captions"
+def test_masks_of_single_people_are_trained_and_what_is_missing_is_prepared():
+    assert after("masks") == "`blissmask train --prepare` encodes what is missing in the cache, and trains"
 
 
 def test_masks_of_several_people_ask_for_the_subject():
@@ -31,7 +31,7 @@ def test_masks_without_a_configuration_name_the_folders_or_the_starter():
     said = after("masks", datasets=(), **typed)
     assert "`blissmask --starter person --photos 'my photos' > blissmask.toml`" in said
     typed_alike = {"masks": {"input": "photos", "output": "m"}}
-    assert "`blissmask --starter person > blissmask.toml`" in after("masks", datasets=(), **typed_alike)
+    assert "`blissmask --starter person --photos photos > blissmask.toml`" in after("masks", datasets=(), **typed_alike)
     said = after("masks", datasets=(), details={"several_people": ["a"]}, **typed)
     assert "`blissmask instance --input 'my photos' --output subject --reference PHOTO`" in said
 

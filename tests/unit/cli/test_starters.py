@@ -7,7 +7,11 @@ from blissmask.cli.app import build_app
 from blissmask.cli.starters import BLANK, fitted, names, starter
 from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import STARTERS, load_config
+from blissmask.config.model import Config
 from blissmask.errors import UsageError
+from blissmask.families.registry import load_family
+from blissmask.training.experts import wanted_experts
+from blissmask.training.record.saving import output_names
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +46,22 @@ def test_a_starter_is_valid_names_no_configuration_and_marks_what_only_the_user_
     ]
     references = ["references"] * len(config.subjects) + ["reference"] * bool(config.instance.reference)
     assert sorted(marked) == sorted(["trigger"] * triggers + references + set_files)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_starter_that_draws_previews_names_the_page_that_shows_them(name):
+    text, _ = starter(name, None)
+    config = Config.model_validate(tomli.loads(text))
+    family = load_family(config.model.arch).for_task(config.model.task or "")
+    trained = [expert.name for expert in wanted_experts(family.experts, config.train.expert)]
+    page = output_names(
+        config.saving.output_dir,
+        config.saving.output_name,
+        all_experts=len(family.experts),
+        trained=trained,
+        shared=False,
+    ).page
+    assert (f"; {page.name} beside the LoRA" in text) == bool(config.previews.prompts)
 
 
 def test_steps_are_fitted_to_the_photos_of_the_folder_that_is_named(tmp_path):

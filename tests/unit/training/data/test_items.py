@@ -10,7 +10,7 @@ from blissmask.errors import CacheError
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import make_item
-from blissmask.training.data.mask_totals import MaskTotals
+from blissmask.training.data.mask_totals import MaskTotals, edge_lines
 from blissmask.training.data.subject_totals import SubjectTotals
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
@@ -198,3 +198,16 @@ def test_each_subject_has_the_weight_of_its_own_cells_and_nobody_that_of_the_bac
     assert found.lines(totals)[-1] == " entries that may show several of them: kyla and tom 1, kyla alone 1"
     found.add(dataclasses.replace(item, subjects_Qfhw=None), repeats=1)
     assert found.lines(totals)[-1].endswith("do not tell subjects apart, by values that are no tier's: 1")
+
+
+@pytest.mark.parametrize(
+    ("floor", "shares", "lines"),
+    [
+        (0.0, [0.5, 0.3, 0.17, 0.03], ["the share of background, at weight 0, is its part of cells at edges"]),
+        (0.0, [0.5, 0.3, 0.2, 0.0], []),
+        (0.05, [0.5, 0.3, 0.17, 0.03], []),
+    ],
+)
+def test_a_share_of_what_weighs_nothing_is_explained(floor, shares, lines):
+    totals = MaskTotals(summed_weight=1.0, region_weight=torch.tensor(shares))
+    assert edge_lines(WeightRule(gamma=1.0, min_weight=floor), totals) == lines

@@ -40,7 +40,7 @@ from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import places, section, table
 from blissmask.tasks.train.saving.page.settings_list import settings
-from blissmask.training.data.mask_totals import count_line, tier_rows
+from blissmask.training.data.mask_totals import count_line, edge_lines, tier_rows
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.metrics import read_log
 
@@ -277,7 +277,8 @@ def _masks(plan: TrainPlan, items: TrainingItems) -> Iterator[str]:
     measured = ["not known" if share is None else f"{share:.1%}" for share in shares]
     rows = [(*row, share) for row, share in zip(tier_rows(plan.weights), measured, strict=True)]
     yield from table(Table("", ("tier", "value", "weight", "loss weight", "share of weight"), tuple(rows)))
-    yield f"<p>{html.escape(count_line(items.totals).strip())}.</p>"
+    lines = [*edge_lines(plan.weights, items.totals), count_line(items.totals).strip()]
+    yield f"<p>{html.escape('. '.join(lines))}.</p>"
     subjects = items.subjects.rows(items.totals)
     yield from table(Table("", ("subject", "entries", "share of weight"), tuple(subjects)))
 

@@ -31,7 +31,7 @@ def settings(config: Config, remembered: Mapping[str, object]) -> Iterator[str]:
     sections[_OF_THE_RUN] = {name: value for name, value in left.items() if name not in sections[_MODEL]}
     yield "<p>What is not the default stands out.</p><div class=settings>"
     for name, values in sections.items():
-        defaults = {} if name in (_MODEL, _OF_THE_RUN) else type(getattr(config, name))().model_dump(mode="json")
+        defaults = {} if name == _OF_THE_RUN else type(getattr(config, name))().model_dump(mode="json")
         yield from _section(name, values, defaults)
     yield "</div>"
 
