@@ -277,8 +277,8 @@ def _masks(plan: TrainPlan, items: TrainingItems) -> Iterator[str]:
     measured = ["not known" if share is None else f"{share:.1%}" for share in shares]
     rows = [(*row, share) for row, share in zip(tier_rows(plan.weights), measured, strict=True)]
     yield from table(Table("", ("tier", "value", "weight", "loss weight", "share of weight"), tuple(rows)))
-    lines = [*edge_lines(plan.weights, items.totals), count_line(items.totals).strip()]
-    yield f"<p>{html.escape('. '.join(lines))}.</p>"
+    lines = [count_line(items.totals).strip(), *edge_lines(plan.weights, items.totals)]
+    yield f"<p>{html.escape('; '.join(lines))}.</p>"
     subjects = items.subjects.rows(items.totals)
     yield from table(Table("", ("subject", "entries", "share of weight"), tuple(subjects)))
 
