@@ -1,8 +1,8 @@
 """Colour profiles: bring the colours of a picture to sRGB, the space in which every model saw its pictures.
 
-A picture says in one of four ways what its values mean: an ICC profile, PNG's own chunks (cICP, gAMA and cHRM), or the
-EXIF mark of cameras that were set to Adobe RGB. Whatever it is becomes an ICC profile here, so that there is one
-conversion, and so that ``to-alpha`` can hand it on. 3 = RGB.
+A picture says in one of four ways what its values mean: an ICC profile, PNG's own chunks (cICP, gAMA and cHRM), the
+numbers of cICP in HEIC and AVIF, or the EXIF mark of cameras that were set to Adobe RGB. Whatever it is becomes an ICC
+profile here, so that there is one conversion, and so that ``to-alpha`` can hand it on. 3 = RGB.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
+from blissmask.media.boxes import coded_colours
 from blissmask.media.png import walk_chunks
 
 RGB, GREY, CMYK = b"RGB ", b"GRAY", b"CMYK"
@@ -45,7 +46,7 @@ _CICP_PRIMARIES: Mapping[int, tuple[str, tuple[tuple[float, float], ...]]] = {
     12: ("Display P3", ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))),
 }
 _CICP_CURVES: Mapping[int, float] = {1: 2.4, 4: 2.2, 8: 1.0, 13: 0.0}
-"""Numbers of PNG's cICP chunk (source: ITU-T H.273, tables 2 and 3): primaries, and gammas; 0 is the curve of sRGB.
+"""Numbers of coded colours (source: ITU-T H.273, tables 2 and 3): primaries, and gammas; 0 is the curve of sRGB.
 
 1 is BT.709, whose displays have a gamma of 2.4 (source: ITU-R BT.1886).
 """
@@ -71,6 +72,8 @@ def profile_of(image: Image.Image, file: BinaryIO) -> bytes:
     if isinstance(coded := image.info.get("nclx_profile"), Mapping):
         # So does pillow-heif call the colours of a HEIC photo without an ICC profile.
         return _of_cicp(coded.get("color_primaries", 0), coded.get("transfer_characteristics", 0))
+    if image.format == "AVIF" and (numbers := coded_colours(file)) is not None:
+        return _of_cicp(*numbers)
     return _adobe_rgb() if _is_marked_adobe(image) else b""
 
 
@@ -88,6 +91,11 @@ def profile_name(image: Image.Image, profile: bytes) -> str:
     if _fitting(image, profile) is None:
         return ""
     return _name_in(profile)
+
+
+def is_converted(image: Image.Image, profile: bytes) -> bool:
+    """Return whether the colours of a picture are converted to sRGB; else they are taken as they are."""
+    return _fitting(image, profile) is not None
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -171,7 +179,7 @@ def _of_png(image: Image.Image, file: BinaryIO) -> bytes:
 
 
 def _of_cicp(primaries: int, curve: int) -> bytes:
-    """Return the profile of a PNG's cICP chunk; empty for sRGB and for curves that are not for displays, such as PQ."""
+    """Return the profile of coded colours; empty for sRGB and for curves that are not for displays, such as PQ."""
     if primaries not in _CICP_PRIMARIES or curve not in _CICP_CURVES:
         return b""
     name, xy_32 = _CICP_PRIMARIES[primaries]
@@ -207,6 +215,12 @@ def _is_marked_adobe(image: Image.Image) -> bool:
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
         # Unreadable EXIF counts as none, as for the orientation.
         return False
+
+
+@functools.lru_cache(maxsize=1)
+def srgb_profile() -> bytes:
+    """Return a profile of sRGB itself."""
+    return matrix_profile("sRGB", primaries_xy=_SRGB, white_xy=_D65, gamma=0.0)
 
 
 @functools.lru_cache(maxsize=1)

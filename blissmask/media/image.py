@@ -17,7 +17,8 @@ from PIL import Image
 
 from blissmask.masks.weights import MAX_VALUE_16, to_weights
 from blissmask.media import colour
-from blissmask.media.picture_file import opened
+from blissmask.media.deep_colour import DeepConversion, deep_conversion
+from blissmask.media.picture_file import OpenedPicture, opened
 
 _MAX_VALUE = 255
 _MOST_CLASSES = 32
@@ -119,7 +120,7 @@ def read_size(path: Path) -> tuple[int, int]:
 def read_image(path: Path) -> Picture:
     """Decode a photo upright, in sRGB, with its alpha apart.
 
-    Of an animation, the first frame is decoded. 16 bits become 8, and CMYK becomes RGB.
+    Of an animation, the first frame is decoded. 16 bits become 8, after a conversion of colours, and CMYK becomes RGB.
 
     Raises:
         MediaError: the file is missing, no picture, damaged, or over :data:`MAX_PIXELS`.
@@ -128,8 +129,12 @@ def read_image(path: Path) -> Picture:
         image = file.load()
         rgb_HW3 = file.empty_upright(3, dtype=np.uint8)
         alpha_HW = file.empty_upright(dtype=np.uint8) if image.has_transparency_data else None
+        conversion = _deep_conversion(file)
+        if conversion is not None:
+            _fill_deep(rgb_HW3, file, conversion)
         for rows, strip in file.strips():
-            file.as_stored(rgb_HW3)[rows] = np.asarray(colour.to_srgb(_in_8_bit(strip), file.profile))
+            if conversion is None:
+                file.as_stored(rgb_HW3)[rows] = np.asarray(colour.to_srgb(_in_8_bit(strip), file.profile))
             if alpha_HW is not None:
                 file.as_stored(alpha_HW)[rows] = _alpha_of(strip)
         return Picture(rgb_HW3, alpha_HW)
@@ -138,18 +143,23 @@ def read_image(path: Path) -> Picture:
 def read_stored(path: Path) -> StoredPicture:
     """Decode a photo upright with the RGB values of its file and the profile that says what they mean.
 
-    Where the file holds no RGB values but grey or CMYK with a profile of its own, they are converted to sRGB. Of 16
-    bits, the upper 8 are kept. Errors as in :func:`read_image`.
+    Where the file holds no RGB values but grey or CMYK with a profile of its own, they are converted to sRGB, and so
+    are RGB values of 16 bits with a profile, which 8 bits cannot keep. Without one, the upper 8 are kept. Errors as in
+    :func:`read_image`.
     """
     with opened(path) as file:
         image = file.load()
-        keeps_values = colour.space_of(file.profile) == colour.RGB
+        conversion = _deep_conversion(file)
+        keeps_values = colour.space_of(file.profile) == colour.RGB and image.mode != "CMYK" and conversion is None
         profile = file.profile if keeps_values else b""
         if file.orientation == 1 and (keeps_values or not file.profile) and image.mode in ("RGB", "RGBA"):
             # What the file says of itself is nothing to be saved with the new picture.
             image.info.clear()
             return StoredPicture(image, profile)
         rgb_HW3 = file.empty_upright(3, dtype=np.uint8)
+        if conversion is not None:
+            _fill_deep(rgb_HW3, file, conversion)
+            return StoredPicture(Image.fromarray(rgb_HW3), b"")
         for rows, strip in file.strips():
             shown = _in_8_bit(strip)
             rgb = shown.convert("RGB") if keeps_values else colour.to_srgb(shown, file.profile)
@@ -250,6 +260,19 @@ def resize_rgb(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[
     if size_wh[0] > width or size_wh[1] > height:
         return np.array(Image.fromarray(rgb_HW3).resize(size_wh, Image.Resampling.LANCZOS))
     return np.asarray(cv2.resize(rgb_HW3, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _deep_conversion(file: OpenedPicture) -> DeepConversion | None:
+    """Return how a picture of 16 bits comes to sRGB; None for others, and where its values are taken as they are."""
+    if not file.is_deep or not colour.is_converted(file.image, file.profile):
+        return None
+    return deep_conversion(file.profile)
+
+
+def _fill_deep(rgb_HW3: NDArray[np.uint8], file: OpenedPicture, conversion: DeepConversion) -> None:
+    """Fill an upright array with the colours of a decoded picture of 16 bits."""
+    for (rows, _), values in zip(file.strips(), file.deep_strips(), strict=True):
+        file.as_stored(rgb_HW3)[rows] = conversion.to_srgb(values)
 
 
 def _in_8_bit(strip: Image.Image) -> Image.Image:

@@ -45,6 +45,8 @@ MAX_SCANS = 50
 Each scan goes over the whole picture again, whatever few bytes it has: half a second at 48 megapixels, measured on one
 core. libjpeg writes 10 scans; a file of a megabyte can hold ten thousand.
 """
+_PNG_DEPTH = 24
+"""Where a PNG names its bits a value, and behind it the kind of its colours (source: PNG 3, 11.2.1)."""
 _STRIP_ROWS = 64
 """Rows that are converted at a time: 4 MB of a large photo, so that nothing but the result has its full size."""
 
@@ -55,6 +57,7 @@ _PLUGINS = (
     BmpImagePlugin.BmpImageFile,
     AvifImagePlugin.AvifImageFile,
 )
+_PNG = PngImagePlugin.PngImageFile.format
 _FORMATS = tuple(plugin.format for plugin in _PLUGINS)
 _HEIF = "HEIF"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -130,6 +133,14 @@ class OpenedPicture:
         """Return the ICC profile of the values; empty when nothing says that they are not sRGB."""
         return colour.profile_of(self.image, self.file)
 
+    @cached_property
+    def is_deep(self) -> bool:
+        """Return whether it is a PNG of 16 bits, grey or RGB, with or without alpha; not grey with alpha."""
+        if self.image.format != _PNG:
+            return False
+        self.file.seek(_PNG_DEPTH)
+        return tuple(self.file.read(2)) in {(16, 0), (16, 2), (16, 6)}
+
     def load(self) -> Image.Image:
         """Decode the picture and return it, in the mode of the file and not turned upright.
 
@@ -147,6 +158,21 @@ class OpenedPicture:
         for top in range(0, height, _STRIP_ROWS):
             bottom = min(height, top + _STRIP_ROWS)
             yield slice(top, bottom), self.image.crop((0, top, width, bottom))
+
+    def deep_strips(self) -> Iterator[NDArray[np.uint16]]:
+        """Yield the 16-bit values of a deep picture that is decoded, (h, W) or (h, W, 3), in the strips of `strips`."""
+        if self.image.mode.startswith("I"):
+            for _, strip in self.strips():
+                yield np.asarray(strip).astype(np.uint16)
+            return
+        lower = Image.open(self.file, formats=(_PNG,))  # noqa: TID251
+        # Pillow keeps the upper byte of each value. Of the other byte order, what it takes for that is the lower one.
+        lower.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in lower.tile]
+        lower.load()
+        for rows, strip in self.strips():
+            low = lower.crop((0, rows.start, self.image.width, rows.stop))
+            upper_hW3 = np.asarray(strip)[..., :3].astype(np.uint16)
+            yield upper_hW3 << 8 | np.asarray(low)[..., :3]
 
     def empty_upright(self, *channels: int, dtype: type[DType]) -> NDArray[DType]:
         """Return an array for the upright picture, (H, W) or (H, W, channels), to be filled by :meth:`as_stored`."""

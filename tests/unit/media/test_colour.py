@@ -4,11 +4,14 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from blissmask.media.boxes import coded_colours
 from blissmask.media.colour import matrix_profile
+from blissmask.media.deep_colour import deep_conversion
 from blissmask.media.image import read_header, read_image, read_stored
 from tests.builders.pictures import random_rgb, save
 
@@ -32,8 +35,12 @@ def in_space(profile, shown=SHOWN, mode="RGB"):
 
 
 def with_chunks(path, image, *chunks):
-    """Write a PNG with chunks of our own behind its header."""
-    image.save(path)
+    """Write a PNG with chunks of our own behind its header; of 16 bits from an array, by OpenCV."""
+    if isinstance(image, np.ndarray):
+        kind = {2: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[image.shape[-1] if image.ndim == 3 else 2]
+        cv2.imwrite(str(path), image if kind is None else cv2.cvtColor(image, kind))
+    else:
+        image.save(path)
     whole, header_end = path.read_bytes(), 8 + 25
     extra = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -115,10 +122,10 @@ def test_grey_with_a_profile_of_grey_is_converted(tmp_path, values):
     assert read_stored(tmp_path / "a.png").icc_profile == b""
 
 
-def grey_profile(gamma):
-    """Return an ICC profile for grey values, made from the parts of one for colours."""
+def grey_profile(gamma, curve=b""):
+    """Return an ICC profile for grey values with a gamma or a curve, made from the parts of one for colours."""
     fixed = struct.Struct(">i").pack
-    curve = b"para" + bytes(4) + struct.pack(">HH", 0, 0) + fixed(round(gamma * 65536))
+    curve = curve or b"para" + bytes(4) + struct.pack(">HH", 0, 0) + fixed(round(gamma * 65536))
     white = b"XYZ " + bytes(4) + b"".join(fixed(round(value * 65536)) for value in (0.9642, 1.0, 0.8249))
     tags, table, contents = [(b"wtpt", white), (b"kTRC", curve)], struct.pack(">I", 2), b""
     for tag, content in tags:
@@ -174,6 +181,100 @@ def test_the_gamma_of_linear_light_counts(tmp_path):
     path = with_chunks(tmp_path / "a.png", Image.new("RGB", (8, 8), (55,) * 3), (b"gAMA", struct.pack(">I", 100_000)))
     assert_looks_like(path, (128,) * 3, tolerance=3)
     assert read_header(path).profile == "gamma 1.00"
+
+
+def as_srgb(light):
+    """Return the values of sRGB, not rounded, of light (source: IEC 61966-2-1)."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255
+
+
+def shadows(channels):
+    """Return light of 16 bits from 0 to what is 60 of 255 in sRGB, and the values of sRGB that it is."""
+    light = np.linspace(0, 0.05, 130 * 90).reshape(130, 90)
+    values = np.rint(light * 65535).astype(np.uint16)
+    if channels:
+        values = np.stack([values, values, values, np.full_like(values, 30000)][:channels], axis=-1)
+    return values, as_srgb(light)
+
+
+LINEAR = (b"gAMA", struct.pack(">I", 100_000))
+
+
+@pytest.mark.parametrize("channels", [0, 3, 4], ids=["grey", "RGB", "RGBA"])
+def test_shadows_of_16_bits_are_converted_before_they_are_rounded(tmp_path, channels):
+    values, shown = shadows(channels)
+    picture = read_image(with_chunks(tmp_path / "a.png", values, LINEAR))
+    assert np.abs(picture.rgb_HW3 - shown[..., np.newaxis]).max() < 0.6
+    assert channels != 4 or (picture.alpha_HW == 30000 >> 8).all()
+
+
+def test_stored_values_of_16_bits_with_a_profile_are_those_that_are_read(tmp_path):
+    path = with_chunks(tmp_path / "a.png", shadows(3)[0], LINEAR)
+    stored = read_stored(path)
+    assert stored.icc_profile == b""
+    assert (np.asarray(stored.image) == read_image(path).rgb_HW3).all()
+
+
+def test_16_bits_without_a_conversion_are_cut_to_their_upper_8(tmp_path):
+    values = shadows(3)[0]
+    assert (read_image(with_chunks(tmp_path / "a.png", values)).rgb_HW3 == values >> 8).all()
+
+
+@pytest.mark.parametrize(("primaries", "gamma"), [(P3, 0.0), (ADOBE, 563 / 256), (SRGB, 1.8)])
+def test_16_bits_look_as_littlecms_says_of_8(tmp_path, primaries, gamma):
+    profile, rgb = wide(primaries, gamma), random_rgb((64, 64))
+    source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(Image.fromarray(rgb), source, srgb, renderingIntent=1, outputMode="RGB")
+    converted = deep_conversion(profile).to_srgb(rgb.astype(np.uint16) * 257)
+    assert np.abs(converted.astype(int) - np.asarray(expected)).max() <= 1
+
+
+SQUARED = tuple(round(65535 * (step / 255) ** 2) for step in range(256))
+
+
+@pytest.mark.parametrize(
+    ("entries", "gamma"), [((), 1.0), ((461,), 461 / 256), (SQUARED, 2.0)], ids=["none", "gamma", "samples"]
+)
+def test_a_sampled_curve_of_16_bits_is_followed(entries, gamma):
+    profile = grey_profile(1.0, b"curv" + bytes(4) + struct.pack(f">I{len(entries)}H", len(entries), *entries))
+    values = np.arange(0, 65536, 257, dtype=np.uint16)[np.newaxis]
+    converted = deep_conversion(profile).to_srgb(values)
+    assert np.abs(converted - as_srgb((values / 65535) ** gamma)[..., np.newaxis]).max() < 0.6
+
+
+@pytest.mark.parametrize("profile", [b"", b"short", b"\0" * 16 + b"RGB " + b"\xff" * 200, wide()[:300]])
+def test_what_is_no_matter_of_curves_has_no_conversion_of_16_bits(profile):
+    assert deep_conversion(profile) is None
+
+
+@pytest.mark.parametrize(("curve", "name"), [(13, "Display P3"), (16, "")], ids=["P3", "PQ"])
+def test_coded_colours_of_an_avif_count(tmp_path, curve, name):
+    path = tmp_path / "a.avif"
+    # Without its profile, which Pillow would write.
+    Image.fromarray(np.asarray(in_space(wide()))).save(path, quality=100)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"nclx\0\x01\0\x0d", b"nclx\0\x0c\0" + bytes([curve]), 1))
+    assert read_header(path).profile == name
+    if name:
+        assert_looks_like(path, SHOWN, tolerance=4)
+
+
+@pytest.mark.parametrize("change", [(b"colr", b"free"), (b"\0\0\0\x13colr", b"\0\0\0\0colr"), (b"meta", b"free")])
+def test_an_avif_whose_boxes_say_nothing_is_taken_as_it_is(tmp_path, change):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.avif")
+    whole = (tmp_path / "a.avif").read_bytes()
+    assert coded_colours(io.BytesIO(whole)) == (1, 13)
+    assert coded_colours(io.BytesIO(whole.replace(*change))) is None
+    for length in range(0, 300, 7):
+        coded_colours(io.BytesIO(whole[:length]))
+
+
+def test_ink_with_a_profile_for_rgb_is_stored_as_it_is_read(tmp_path):
+    ink = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 4), dtype=np.uint8), "CMYK")
+    ink.save(tmp_path / "a.jpg", quality=100, icc_profile=wide())
+    stored = read_stored(tmp_path / "a.jpg")
+    assert stored.icc_profile == b""
+    assert (np.asarray(stored.image) == read_image(tmp_path / "a.jpg").rgb_HW3).all()
 
 
 @pytest.mark.parametrize(
