@@ -100,7 +100,7 @@ def test_from_a_folder_of_photos_to_a_lora_with_a_trigger_word_alone(tmp_path: P
     assert "this is a forecast by the published size of the family" in planned.err
     ran = run_here(line, tmp_path)
     assert ran.code == 0, ran.err
-    assert "load it on the low-noise model at strength 1, and write `ohwx` in the prompt" in ran.err
+    assert "kyla-low.safetensors fits no real model: this was a trial in miniature" in ran.err
     assert "Written" in ran.out
     assert (tmp_path / "out" / "kyla-low.safetensors").is_file()
 
