@@ -24,12 +24,21 @@ _SLIPS = tuple(
         (_KEY + r"(?P<whole>0),(?P<rest>\d+(?:e-?\d+)?)", "decimals have a point: `{key} = {whole}.{rest}`"),
         (_KEY + r"(?P<whole>\d+),(?P<rest>\d+e-?\d+)", "decimals have a point: `{key} = {whole}.{rest}`"),
         (
+            _KEY + r"(?P<one>\d{1,3}),(?P<two>\d{3}),(?P<three>\d{3})",
+            "write `{key} = {one}{two}{three}`, without commas",
+        ),
+        (_KEY + r"(?P<one>\d{1,3}),(?P<two>0\d\d)", "write `{key} = {one}{two}`, without a comma"),
+        (
+            _KEY + r"(?P<one>\d{1,3}),(?P<two>\d{3})",
+            "write a list, `{key} = [{one}, {two}]`, or a number without a comma, `{key} = {one}{two}`",
+        ),
+        (
             _KEY + r"(?P<one>\d+),(?P<two>\d+)",
             "write a list, `{key} = [{one}, {two}]`, or a number with a point, `{key} = {one}.{two}`",
         ),
         (_KEY + r"(?P<one>\d+)(?:\s*[xX\u00d7*,;]\s*|\s+)(?P<two>\d+)", "write a list: `{key} = [{one}, {two}]`"),
         (_KEY + r"\.(?P<rest>\d+)", "write `{key} = 0.{rest}`"),
-        (_KEY + r"\[[^\],]*;.*", "values of a list have commas between them"),
+        (_KEY + r"\[[^\]]*;.*", "values of a list have commas between them"),
         (_KEY + r"\[.*[\"'\d]\s+[\"'\d].*", "values of a list have commas between them"),
         (_KEY + r"'[^']*'[^'\s,].*'", "a text that holds ' stands in double quotes"),
         (_KEY + r'"[^"]*"[^"\s,].*"', 'a text that holds " stands in single quotes'),
@@ -41,6 +50,8 @@ _SLIPS = tuple(
     )
 )
 """Lines of TOML as people who know other formats write them, and how they are written."""
+_OF_SEVERAL = re.compile(r"\[{1,2}(?P<name>datasets|subjects)\]{1,2}" + _END)
+"""The tables of which a configuration may hold several."""
 _MESSAGES = {
     "Cannot overwrite a value": "it stands there twice: keep one of them",
     "Cannot declare": "the table stands there twice: write all of its keys under one",
@@ -165,6 +176,8 @@ def _toml_fix(message: str, line: str) -> str:
         return "close it with the quote that it begins with"
     if len(line) > _MOST_MATCHED:
         return ""
+    if message.startswith("Cannot") and (heading := _OF_SEVERAL.fullmatch(line)) is not None:
+        return "each of several begins with `[[{name}]]`, the first one, too".format(**heading.groupdict())
     # A line that is right in itself is not taken for a slip: its message is about another one.
     slips = () if message.startswith("Cannot") else _SLIPS
     for pattern, fix in slips:

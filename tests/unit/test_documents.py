@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blissmask.config.model import Config
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 
 QUOTES = 'text stands in quotes: `a = "photos/train"`'
@@ -37,11 +38,15 @@ BACKSLASH = "in double quotes a backslash starts an escape: write paths with / o
         ("a = 960x544", STATEMENT, "write a list: `a = [960, 544]`"),
         ("a = 960, 544", STATEMENT, "write a list: `a = [960, 544]`"),
         ("a = 1,5", STATEMENT, "write a list, `a = [1, 5]`, or a number with a point, `a = 1.5`"),
+        ("a = 1,000", STATEMENT, "write `a = 1000`, without a comma"),
+        ("a = 1,000,000", STATEMENT, "write `a = 1000000`, without commas"),
+        ("a = 960,544", STATEMENT, "write a list, `a = [960, 544]`, or a number without a comma, `a = 960544`"),
         ("a = 0,7 # mine", STATEMENT, "decimals have a point: `a = 0.7`"),
         ("a = 1,5e-4", STATEMENT, "decimals have a point: `a = 1.5e-4`"),
         ("a = 1e-4,", STATEMENT, "write `a = 1e-4`, with nothing behind the value"),
         ("a = .5", "Invalid value", "write `a = 0.5`"),
         ("a = [960; 544]", "Unclosed array", "values of a list have commas between them"),
+        ("a = [1, 2; 3]", "Unclosed array", "values of a list have commas between them"),
         ('a = ["x" "y"]', "Unclosed array", "values of a list have commas between them"),
         ("a = 'it's'", STATEMENT, "a text that holds ' stands in double quotes"),
         ("[[datasets]", "Expected ']]' at the end of an array declaration", "close it as it begins: `[[datasets]]`"),
@@ -128,3 +133,11 @@ def test_a_list_that_is_not_closed_and_a_table_that_stands_there_twice_say_what_
         with pytest.raises(DocumentError) as caught:
             parse_toml(text)
         assert caught.value.fix == fix
+
+
+@pytest.mark.parametrize("name", sorted(name for name, value in Config() if isinstance(value, tuple)))
+def test_no_data_set_is_merged_with_another_where_a_heading_lacks_its_second_brackets(name: str) -> None:
+    for first, second in (("[{}]", "[[{}]]"), ("[[{}]]", "[{}]"), ("[{}]", "[{}]")):
+        with pytest.raises(DocumentError) as caught:
+            parse_toml(f"{first}\na = 1\n{second}\na = 2\n".format(name, name))
+        assert caught.value.fix == f"each of several begins with `[[{name}]]`, the first one, too"
