@@ -23,6 +23,8 @@ _GAPS = (3, 2, 1)
 """Spaces between two columns; fewer where words stay whole by that."""
 _FEWEST = 16
 """Letters that a column of words keeps, two or three words: names are broken before sentences stand on end."""
+_NARROWEST = 2
+"""Letters of a column of words where a table fits no otherwise: a letter of Chinese or Japanese is as wide as two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class _Column:
 
 
 def show_table(table: Table) -> None:
-    """Print a table on stdout, as wide as the terminal at most.
+    """Print a table on stdout, as wide as the terminal at most, unless its figures alone are wider.
 
     Where it does not fit, headings and texts are broken at spaces, the widest columns first. Where words do not fit,
-    columns move together; only then are words broken, names behind `/`, `-` or `_`.
+    columns move together; only then are words broken, names behind `/`, `-` or `_`. Figures, and the words above them,
+    are never broken: they set the least width.
     """
     start_paragraph()
     console = out()
@@ -86,15 +89,24 @@ def _column(table: Table, number: int) -> _Column:
 
 
 def _layout(columns: Sequence[_Column], room: int) -> tuple[int, list[int]]:
-    """Return the spaces between columns, and the width of each, with which a table fits into ``room`` letters."""
+    """Return the spaces between columns, and the width of each, with which a table fits into ``room`` letters.
+
+    Where none fits, they are as narrow as its figures allow.
+    """
     leasts = [column.least for column in columns]
-    broken = [column.least if column.figures else min(column.least, _FEWEST) for column in columns]
-    tries = [(gap, leasts) for gap in _GAPS] + [(gap, broken) for gap in _GAPS[1:]]
+    tries = [(gap, leasts) for gap in _GAPS]
+    tries += [(gap, _broken_to(_FEWEST, columns)) for gap in _GAPS[1:]]
+    tries += [(_GAPS[-1], _broken_to(fewest, columns)) for fewest in range(_FEWEST - 1, _NARROWEST - 1, -1)]
     for gap, least in tries:
         for_columns = room - gap * (len(columns) - 1)
         if sum(least) <= for_columns:
             return gap, _shared_out(for_columns, columns, least)
-    return _GAPS[-1], broken
+    return tries[-1]
+
+
+def _broken_to(fewest: int, columns: Sequence[_Column]) -> list[int]:
+    """Return the least width of each column where those of words keep ``fewest`` letters."""
+    return [column.least if column.figures else min(column.least, fewest) for column in columns]
 
 
 def _shared_out(room: int, columns: Sequence[_Column], leasts: Sequence[int]) -> list[int]:

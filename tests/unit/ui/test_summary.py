@@ -113,6 +113,17 @@ def test_no_table_is_wider_than_the_terminal_and_no_text_is_lost(capsys, monkeyp
     assert "".join(words).count("夜") == 4
 
 
+def test_names_are_broken_further_where_a_table_fits_no_otherwise_and_figures_never(capsys, monkeypatch):
+    name = "blocks.0.attention.to_q.weight"
+    table = Table("", ("Part", "Weights", "Rank", "Bytes"), ((name, name, "16", "123456"),))
+    for width in (40, 30, 20):
+        lines = printed(capsys, monkeypatch, table, width=width)
+        assert max(map(len, lines)) <= width
+        assert any(line.endswith(" 16 123456") for line in lines)
+    # A space in front, two columns of two letters, and `Rank` and `123456` behind three spaces.
+    assert max(map(len, printed(capsys, monkeypatch, table, width=10))) == 1 + 2 + 1 + 2 + 1 + 4 + 1 + 6
+
+
 def test_an_empty_line_stands_between_tables_and_neither_before_the_first_nor_twice(capsys, monkeypatch):
     lines = printed(capsys, monkeypatch, Table("", ("a",), (("1",),)), Table("b", ("c",), (("2",),), ("3",)))
     assert lines == [" a", " ─", " 1", "", "b", " c", " ─", " 2", "", " 3", ""]
