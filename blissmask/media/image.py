@@ -109,7 +109,12 @@ def read_header(path: Path) -> Header:
     """
     with opened(path) as file:
         profile = colour.profile_name(file.image, file.profile)
-        return Header(file.size_wh, file.image.has_transparency_data, profile, was_turned=file.orientation != 1)
+        return Header(
+            size_wh=file.size_wh,
+            has_alpha=file.image.has_transparency_data,
+            profile=profile,
+            was_turned=file.orientation != 1,
+        )
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -217,13 +222,15 @@ def class_number_doubt(brightest: int, *, whose: str = "its") -> str:
 
 def alpha_doubt(alpha_HW: NDArray[np.uint8]) -> str:
     """Return why an alpha channel may not be the mask that was meant; empty when there is no doubt."""
-    return class_number_doubt(int(alpha_HW.max()), whose="its alpha channel's")
+    darkest, brightest = int(alpha_HW.min()), int(alpha_HW.max())
+    doubt = class_number_doubt(brightest, whose="its alpha channel's")
+    return doubt or _uniform_doubt(darkest, brightest, what="its alpha channel")
 
 
-def _uniform_doubt(darkest: int, brightest: int, of: int = _MAX_VALUE) -> str:
+def _uniform_doubt(darkest: int, brightest: int, *, of: int = _MAX_VALUE, what: str = "it") -> str:
     """Return that a mask has one value everywhere; empty for black and white, which are told of as such."""
     if 0 < darkest == brightest < of:
-        return f"it is {brightest} of {of} everywhere, so nothing is masked"
+        return f"{what} is {brightest} of {of} everywhere, so nothing is masked"
     return ""
 
 
@@ -231,7 +238,7 @@ def _doubt_about_16_bit(values_HW: NDArray[np.uint16]) -> str:
     darkest, brightest = int(values_HW.min()), int(values_HW.max())
     if 0 < brightest <= _MAX_VALUE:
         return f"its brightest value is {brightest} of {MAX_VALUE_16}, as if a file of 16 bits held values of 8"
-    return _uniform_doubt(darkest, brightest, MAX_VALUE_16)
+    return _uniform_doubt(darkest, brightest, of=MAX_VALUE_16)
 
 
 def _shade(value: int) -> str:

@@ -16,10 +16,10 @@ from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.errors import BlissmaskError, Problem
-from blissmask.plurals import counted
 from blissmask.tasks.cache.empty_masks import EmptyMask, empty_warnings
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
-from blissmask.tasks.cache.remarks.mask_values import DOUBTFUL
+from blissmask.tasks.cache.remarks.mask_values import doubt_remark
+from blissmask.tasks.remarks.remark import Remark, as_problems
 from blissmask.tasks.run.plan import Failure, Table
 from blissmask.tasks.run.wording import bytes_text
 
@@ -229,7 +229,7 @@ class Counts:
 
     tally: MaskTally
     failures: list[Failure]
-    doubts: list[str]
+    doubts: list[Remark]
     empty: list[EmptyMask]
 
 
@@ -241,14 +241,14 @@ class CacheRun:
         fail_fast: raise the first failure instead of noting it.
         failures: items that failed.
         tally: mask sources of everything that is in the cache now.
-        doubts: mask files that may not be what was meant, with the reason.
+        doubts: masks that may not be what was meant, with the reason.
         empty: masks with frames that are zero in all of a clip; the plan reads no frames and cannot know them.
     """
 
     fail_fast: bool = False
     failures: list[Failure] = field(default_factory=list)
     tally: MaskTally = field(default_factory=MaskTally)
-    doubts: list[str] = field(default_factory=list)
+    doubts: list[Remark] = field(default_factory=list)
     empty: list[EmptyMask] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -258,7 +258,7 @@ class CacheRun:
             self.tally.add(entry.mask_source, mean_weight)
             # The plan has named what it knew of.
             if doubt and doubt != entry.doubt:
-                self.doubts.append(f"{entry.mask_place}: {doubt}")
+                self.doubts.append(doubt_remark(entry, doubt, place=entry.mask_place))
             if mean_weight == 0.0 and entry.mean_weight is None:
                 self.empty.append(EmptyMask.of(entry))
 
@@ -293,10 +293,4 @@ class CacheRun:
     @property
     def warnings(self) -> list[Problem]:
         """Return the warnings about masks that are doubtful or empty."""
-        return [*_doubt_warning(self.doubts), *empty_warnings(self.empty)]
-
-
-def _doubt_warning(doubts: Sequence[str]) -> list[Problem]:
-    # Many clips may share one mask.
-    places = tuple(dict.fromkeys(doubts))
-    return [Problem(f"{counted(len(places), DOUBTFUL.noun)} {DOUBTFUL.what}", places, DOUBTFUL.fix)] if places else []
+        return [*as_problems(self.doubts), *empty_warnings(self.empty)]

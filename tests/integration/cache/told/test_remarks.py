@@ -85,12 +85,23 @@ def test_masks_whose_values_make_no_sense_are_told_in_the_plan_and_once(photos, 
     assert [problem.what for problem in summary.warnings].count("1 mask perhaps not what was meant") == 1
 
 
-def test_class_numbers_in_alpha_are_told(photos):
-    path = save(photos / "photos" / "a.png", np.dstack([random_rgb(PHOTO_WH), half_mask(PHOTO_WH) // 255]))
-    doubt = "its alpha channel's brightest value is 1 of 255, as if its values were class numbers"
-    found = told(photos, alpha_mask=True)
-    assert found["1 mask perhaps not what was meant"] == (f"{path}: {doubt}",)
-    assert f"mask: {doubt}" in found["a.png"]
+@pytest.mark.parametrize(
+    ("alpha_HW", "doubt"),
+    [
+        (
+            half_mask(PHOTO_WH) // 255,
+            "its alpha channel's brightest value is 1 of 255, as if its values were class numbers",
+        ),
+        (np.full(PHOTO_WH[::-1], 128, np.uint8), "its alpha channel is 128 of 255 everywhere, so nothing is masked"),
+    ],
+)
+def test_alpha_whose_values_make_no_sense_is_told_with_a_hint_of_its_own(photos, alpha_HW, doubt):
+    path = save(photos / "photos" / "a.png", np.dstack([random_rgb(PHOTO_WH), alpha_HW]))
+    found = plan(photos, alpha_mask=True)
+    (problem,) = (problem for problem in found.warnings if "perhaps" in problem.what)
+    assert (problem.what, problem.where) == ("1 alpha channel perhaps no mask", (f"{path}: {doubt}",))
+    assert "`blissmask to-alpha`" in str(problem.fix)
+    assert f"mask: {doubt}" in shorts_by_media(found.remarks)[path]
 
 
 def test_frames_of_a_mask_are_doubted_by_the_first(tmp_path):
