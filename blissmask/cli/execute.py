@@ -95,14 +95,14 @@ def _refuse_what_comes_late(config: Config) -> None:
     less than 0.1 ms an item, measured on 5,000.
 
     Raises:
-        BlissmaskError: model files or captions are missing, or a trial would replace a real training; carries the
-            problems of all.
+        BlissmaskError: options exclude each other, files or captions are missing, or a trial would replace a real
+            training; carries the problems of all.
     """
     from blissmask.tasks.cache.planning.caption_faults import refuse_captions
-    from blissmask.tasks.train.checks import refuse_missing_models
+    from blissmask.tasks.train.checks import refuse_before_cache, refuse_missing_models
     from blissmask.tasks.train.trial import refuse_trial_over_training
 
-    checks = [refuse_trial_over_training, refuse_captions]
+    checks = [refuse_before_cache, refuse_trial_over_training, refuse_captions]
     if not config.run.dry_run:
         checks = [refuse_missing_models, *checks]
     errors: list[BlissmaskError] = []

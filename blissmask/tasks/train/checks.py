@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blissmask.config.lora_section import LoraSection
@@ -18,8 +19,8 @@ from blissmask.families.protocol import Expert
 from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TIERS
 from blissmask.plurals import counted, verb
-from blissmask.processes import Processes
-from blissmask.tasks.train.rules import optimizer_options, rate_schedule
+from blissmask.processes import Processes, this_process
+from blissmask.tasks.train.rules import base_loras, optimizer_options, rate_schedule, run_names
 from blissmask.tasks.train.saving.rescue import check_rescue_dir
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
@@ -31,6 +32,7 @@ from blissmask.training.lora.peft_files import alpha_warnings
 from blissmask.training.lora.targets import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
+from blissmask.training.record.states.find import state_folders
 from blissmask.training.record.trackers import wanted_trackers
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
@@ -54,6 +56,48 @@ def check_options(config: Config, processes: Processes) -> None:
     if memory.compile:
         check_compiler(memory.compile_backend, device=device)
     wanted_trackers(config.logging.log_with)
+
+
+def _check_usage(config: Config, processes: Processes) -> None:
+    """Refuse options that exclude each other, on whatever machine the training will be."""
+    refuse_options_of_others(config)
+    _check_memory_options(config.memory, processes)
+    _check_network_options(config.lora, config.optimizer, lora_format=config.saving.lora_format)
+    check_patterns([*config.lora.include_patterns, *config.lora.exclude_patterns])
+
+
+def refuse_before_cache(config: Config) -> None:
+    """Refuse what is wrong with a training whatever its cache will hold, before that is made or while it is forecast.
+
+    A dry run asks for no device, compiler or tracker: it may be of a training for another machine.
+
+    Raises:
+        BlissmaskError: carries the problems of the options, of the guidance scale, and of the LoRA files.
+    """
+    check = _check_usage if config.run.dry_run else check_options
+    checks: list[Callable[[], object]] = [functools.partial(check, config, this_process())]
+    if config.model.arch is not None:
+        family = load_family(config.model.arch).for_task(config.model.task or "")
+        checks.append(functools.partial(check_guidance, config.train.guidance_scale, family))
+        checks.append(functools.partial(_check_lora_files, config, family))
+    errors: list[BlissmaskError] = []
+    for refuse in checks:
+        try:
+            refuse()
+        except BlissmaskError as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0]).several([problem for error in errors for problem in error.problems])
+
+
+def _check_lora_files(config: Config, family: FamilyForTask) -> None:
+    """Refuse LoRA files that cannot be fused or trained on; a run that goes on from a state does not read the last."""
+    trained = wanted_experts(family.experts, config.train.expert)
+    check_base_loras(base_loras(config.lora), family, trained)
+    names = run_names(config, family, trained)
+    goes_on = config.saving.resume and not config.run.force and bool(state_folders(names.folder, names.run_name))
+    if config.lora.network_weights is not None and not goes_on:
+        read_finite_lora(config.lora.network_weights)
 
 
 def refuse_missing_models(config: Config) -> None:

@@ -20,7 +20,7 @@ from blissmask.tasks.train.checks import (
     check_options,
     check_start,
     mask_warnings,
-    refuse_options_of_others,
+    refuse_before_cache,
 )
 from blissmask.tasks.train.curve import curve_kept_out
 from blissmask.tasks.train.data.stale import stale_warnings
@@ -166,7 +166,7 @@ def plan(config: Config) -> TrainPlan | Explanation:
         As :func:`plan_training`.
     """
     if config.run.dry_run and config.model.arch is not None and not is_cached(config):
-        refuse_options_of_others(config)
+        refuse_before_cache(config)
         foreseen = forecast(config, COMMAND)
         foreseen.warnings += number_warnings(config)
         return foreseen

@@ -78,13 +78,14 @@ def test_nothing_is_prepared_for_a_training_whose_captions_are_refused(photos: P
     assert not (photos.parent / "masks").exists()
 
 
-def test_missing_models_and_captions_are_told_in_one_run(photos: Path) -> None:
+def test_missing_models_captions_and_wrong_options_are_told_in_one_run(photos: Path) -> None:
     text = '[[datasets]]\nimage_directory = "photos"\nmask_directory = "masks"\n'
     (photos.parent / "blissmask.toml").write_text(text + f'[model]\narch = "{PLAIN}"\nmodel = "nowhere"\n')
-    ran = run_here("blissmask train --prepare", photos.parent)
+    ran = run_here("blissmask train --prepare --network-type lokr --use-dora", photos.parent)
     assert ran.code == 1
     assert [line for line in ran.err.splitlines() if line.startswith("error: ")] == [
         "error: `nowhere` is neither a folder nor a hub id",
+        "error: lokr has no `use_dora`",
         "error: no caption for 1 item",
         "error: 1 item with {trigger} in the caption, and `trigger` is blank",
     ]

@@ -4,10 +4,13 @@ import pytest
 
 from blissmask.config.dataset_section import SUBJECTS
 from blissmask.config.model import Config
+from blissmask.errors import ModelError, UsageError
 from blissmask.tasks.run.plan import Explanation
 from blissmask.tasks.train.plan import plan
+from blissmask.tasks.train.rules import run_names
 from blissmask.training.cost import CARDS
-from tests.builders.families import TWO_EXPERTS
+from blissmask.training.experts import wanted_experts
+from tests.builders.families import TWO_EXPERTS, family_of
 
 
 def forecast(**tables):
@@ -61,3 +64,30 @@ def test_both_experts_rest_in_turn_on_small_cards():
 def test_numbers_that_make_no_sense_are_told_before_there_is_a_cache():
     *_, made = forecast(optimizer={"learning_rate": 2e4})
     assert any("`learning_rate = 20000` makes no sense" in problem.what for problem in made.warnings)
+
+
+def test_what_no_cache_can_mend_is_refused_with_all_of_its_faults(tmp_path):
+    start = tmp_path / "nope.safetensors"
+    lora = {"network_type": "lokr", "use_dora": True, "network_weights": start}
+    with pytest.raises(UsageError) as caught:
+        forecast(lora=lora, train={"guidance_scale": 3.0}, saving={"output_dir": tmp_path})
+    assert [problem.what for problem in caught.value.problems] == [
+        "lokr has no `use_dora`",
+        f"`guidance_scale` is an input of models that were distilled for guidance, and `{TWO_EXPERTS}` is none",
+        "there is no such LoRA file",
+    ]
+
+
+def test_a_training_for_another_machine_is_forecast():
+    forecast(model={"device": "cuda:9"}, memory={"compile": True, "compile_backend": "gcc"})
+
+
+def test_a_lora_to_start_from_is_not_asked_for_where_a_training_state_is_gone_on_from(tmp_path):
+    tables = {"lora": {"network_weights": tmp_path / "gone.safetensors"}, "saving": {"output_dir": tmp_path}}
+    with pytest.raises(ModelError, match="there is no such LoRA file"):
+        forecast(**tables)
+    config = Config.model_validate({"model": {"arch": TWO_EXPERTS}, **tables})
+    family = family_of(TWO_EXPERTS)
+    names = run_names(config, family, wanted_experts(family.experts, config.train.expert))
+    (tmp_path / f"{names.run_name}-step00000001-state").mkdir()
+    forecast(**tables)
