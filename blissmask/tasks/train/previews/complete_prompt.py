@@ -143,7 +143,7 @@ def _guidance_scale(prompt: PreviewPrompt, pipeline: PreviewPipeline) -> float |
     """Return the embedded guidance of a distilled model; None for other models."""
     if pipeline.guidance_scale is None:
         return None
-    return prompt.guidance_scale or pipeline.guidance_scale
+    return pipeline.guidance_scale if prompt.guidance_scale is None else prompt.guidance_scale
 
 
 def _pictures(prompt: PreviewPrompt, family: FamilyForTask, pipeline: PreviewPipeline) -> tuple[Path, ...]:

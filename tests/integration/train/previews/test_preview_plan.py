@@ -120,14 +120,15 @@ def test_guidance_is_free_of_a_classifier_where_no_model_is_told_it(cache, writt
 
 
 @pytest.mark.parametrize(
-    ("written", "guidance_scale", "cfg_scale"), [("", None, None), ("--g 2", 2.0, None), ("--l 3", None, 3.0)]
+    ("written", "guidance_scale", "cfg_scale"),
+    [("", None, None), ("--g 2", 2.0, None), ("--g 0", 0.0, None), ("--l 3", None, 3.0)],
 )
 def test_guidance_is_an_input_of_a_distilled_model(tmp_path, written, guidance_scale, cfg_scale):
     shape, facts = (DISTILLED.latent.channels, 1, 4, 4), {"architecture": DISTILLED.metadata_name}
     write_entry(tmp_path / "cache", "kyla", shape=shape, arch=DISTILLED.cache_suffix, **facts)
     settings = preview_of(tmp_path / "cache", f"a cat {written}", arch=DISTILLED.name).settings
     defaults = DISTILLED.preview_pipeline()
-    assert settings.guidance_scale == (guidance_scale or defaults.guidance_scale)
+    assert settings.guidance_scale == (defaults.guidance_scale if guidance_scale is None else guidance_scale)
     assert settings.cfg_scale == (cfg_scale or defaults.cfg_scale)
 
 
