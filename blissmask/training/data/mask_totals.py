@@ -133,11 +133,22 @@ def tier_rows(rule: WeightRule) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
+def share_rows(rule: WeightRule, totals: MaskTotals) -> list[tuple[str, str, str, str, str]]:
+    """Return the rows of :func:`tier_rows` with each tier's share of the summed weight, and one for the rest, if any.
+
+    The rest is on cells of no tier: of greys that are none's, or of items without a mask.
+    """
     shares = totals.region_shares
+    if shares is None:
+        return [(*row, "not known") for row in tier_rows(rule)]
+    rows = [(*row, f"{share:.1%}") for row, share in zip(tier_rows(rule), shares, strict=True)]
+    rest = f"{totals.unknown_weight / totals.summed_weight:.1%}"
+    return rows if rest == f"{0:.1%}" else [*rows, ("no tier", "", "", "", rest)]
+
+
+def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
     lines = [" tier         value   weight   loss weight   share of weight"]
-    for position, (tier, value, weight, loss_weight) in enumerate(tier_rows(rule)):
-        share = "not known" if shares is None else f"{shares[position]:.1%}"
+    for tier, value, weight, loss_weight, share in share_rows(rule, totals):
         lines.append(f" {tier:<11}{value:>7}{weight:>9}{loss_weight:>14}{share:>18}")
     return lines
 

@@ -10,7 +10,7 @@ from blissmask.errors import CacheError
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import make_item
-from blissmask.training.data.mask_totals import MaskTotals, edge_lines
+from blissmask.training.data.mask_totals import MaskTotals, edge_lines, share_rows
 from blissmask.training.data.subject_totals import SubjectTotals
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
@@ -211,3 +211,11 @@ def test_each_subject_has_the_weight_of_its_own_cells_and_nobody_that_of_the_bac
 def test_a_share_of_what_weighs_nothing_is_explained(floor, shares, lines):
     totals = MaskTotals(summed_weight=1.0, region_weight=torch.tensor(shares))
     assert edge_lines(WeightRule(gamma=1.0, min_weight=floor), totals) == lines
+
+
+@pytest.mark.parametrize(("rest", "last"), [(0.0, "background"), (0.0004, "background"), (1.0, "no tier")])
+def test_the_shares_of_the_table_add_up_where_some_weight_is_on_no_tier(rest, last):
+    totals = MaskTotals(summed_weight=4.0 + rest, region_weight=torch.tensor([2.0, 1.0, 1.0, 0.0]), unknown_weight=rest)
+    rows = share_rows(RULE, totals)
+    assert rows[-1][0] == last
+    assert sum(float(row[-1].rstrip("%")) for row in rows) == pytest.approx(100, abs=0.1)

@@ -40,7 +40,7 @@ from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import places, section, table
 from blissmask.tasks.train.saving.page.settings_list import settings
-from blissmask.training.data.mask_totals import count_line, edge_lines, tier_rows
+from blissmask.training.data.mask_totals import count_line, edge_lines, share_rows
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.metrics import read_log
 
@@ -273,9 +273,7 @@ def _masks(plan: TrainPlan, items: TrainingItems) -> Iterator[str]:
     if plan.weights is None or items.totals is None:
         yield "<p>The mask loss is off: every part of a picture weighs the same.</p>"
         return
-    shares = items.totals.region_shares or [None] * len(TIERS)
-    measured = ["not known" if share is None else f"{share:.1%}" for share in shares]
-    rows = [(*row, share) for row, share in zip(tier_rows(plan.weights), measured, strict=True)]
+    rows = share_rows(plan.weights, items.totals)
     yield from table(Table("", ("tier", "value", "weight", "loss weight", "share of weight"), tuple(rows)))
     lines = [count_line(items.totals).strip(), *edge_lines(plan.weights, items.totals)]
     yield f"<p>{html.escape('; '.join(lines))}.</p>"
