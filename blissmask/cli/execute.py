@@ -199,7 +199,7 @@ def _planned(planning: ModuleType, config: Config) -> Plan:
 def _show_warnings(warnings: Sequence[Problem], printer: problems.ProblemPrinter) -> None:
     if _speaks():
         for problem in warnings:
-            printer.warning(problem)
+            printer.warning_once(problem)
 
 
 def _show_plan(plan: Plan, config: Config, printer: problems.ProblemPrinter, *, shown: Sequence[Problem]) -> int:
@@ -237,7 +237,7 @@ def _show_result(result: Summary, plan: Plan, config: Config, printer: problems.
     if config.run.json_output:
         report_json.show_summary(result)
     else:
-        summary.show_summary(result, already_shown=plan.warnings, printer=printer)
+        summary.show_summary(result, printer=printer)
 
 
 def _show_next_step(results: Sequence[Summary], config: Config, printer: problems.ProblemPrinter) -> None:

@@ -32,6 +32,7 @@ class ProblemPrinter:
     verbose: bool = False
     config: Path | None = None
     typed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    _told: set[tuple[str, tuple[str, ...]]] = field(default_factory=set, init=False)
 
     def fix_text(self, fix: str | Hint) -> str:
         """Return a hint with what the user typed."""
@@ -60,6 +61,16 @@ class ProblemPrinter:
     def warning(self, problem: Problem) -> None:
         """Print a warning; the work goes on."""
         self._show("warning", WARNING, problem, _OF_A_WARNING)
+
+    def warning_once(self, problem: Problem) -> None:
+        """Print a warning of a plan or a summary, but not a second time: both may hold it, and so may several commands.
+
+        Those that ``train --prepare`` runs look at the same photos and masks.
+        """
+        told = (problem.what, problem.where)
+        if told not in self._told:
+            self._told.add(told)
+            self.warning(problem)
 
     def failed(self, problem: Problem) -> None:
         """Print which items failed, as many as of an error; everything else is done."""

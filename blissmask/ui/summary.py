@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from blissmask.errors import Problem
@@ -37,13 +36,12 @@ def show_plan(plan: Plan, *, verbose: bool) -> None:
     out().print(f"{would}Nothing was written (--dry-run)")
 
 
-def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer: ProblemPrinter) -> None:
+def show_summary(summary: Summary, *, printer: ProblemPrinter) -> None:
     """Print what a run did.
 
     Args:
         summary: what it did.
-        already_shown: warnings that were shown before the run, and are not shown again.
-        printer: prints warnings and failures on stderr.
+        printer: prints warnings and failures on stderr; those of the plan, which it has printed, not again.
     """
     for table in summary.tables:
         show_table(table)
@@ -52,8 +50,7 @@ def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer:
     if summary.written or summary.skipped or summary.failures or destination:
         out().print(f"{summary.headline or counts}{destination}  ({duration_text(summary.seconds)})")
     for problem in summary.warnings:
-        if problem not in already_shown:
-            printer.warning(problem)
+        printer.warning_once(problem)
     for problem in summary.told_again:
         printer.warning(dataclasses.replace(problem, what=f"as told at the start, {problem.what}"))
     if summary.failures:

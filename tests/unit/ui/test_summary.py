@@ -37,18 +37,31 @@ def test_a_plan_says_which_file_an_item_fails_by(capsys, inputs, at_fault, shown
 def test_what_is_told_again_says_that_it_is_not_new_and_is_no_second_warning_for_programs(capsys):
     said = Problem("1 item changed since it was cached", ("a.png",))
     summary = Summary("train", warnings=[said], told_again=[said])
-    show_summary(summary, already_shown=[said], printer=ProblemPrinter(verbose=False))
+    printer = ProblemPrinter(verbose=False)
+    printer.warning_once(said)
+    capsys.readouterr()
+    show_summary(summary, printer=printer)
     assert (
         capsys.readouterr().err.splitlines()[0] == "warning: as told at the start, 1 item changed since it was cached"
     )
     assert len(summary.to_json()["warnings"]) == 1
 
 
+def test_what_an_earlier_command_told_of_the_same_files_is_not_told_again(capsys):
+    printer = ProblemPrinter()
+    of_masks = Problem("1 photo enlarged more than twice", ("a.png",), "use larger originals")
+    show_summary(Summary("masks", warnings=[of_masks]), printer=printer)
+    of_more = Problem("1 photo enlarged more than twice", ("b.png",), "use larger originals")
+    show_summary(Summary("cache", warnings=[of_masks, of_more]), printer=printer)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("  ")] == ["  a.png", "  b.png"]
+
+
 @pytest.mark.parametrize("verbose", [False, True])
 def test_a_summary_names_a_file_once_however_many_items_it_costs(capsys, verbose):
     lost = Problem("the file is empty", ("masks/clip.mp4",))
     summary = Summary("cache", failures=[Failure(f"clip.mp4 frames {start}", lost) for start in (0, 5)])
-    show_summary(summary, already_shown=[], printer=ProblemPrinter(verbose=verbose))
+    show_summary(summary, printer=ProblemPrinter(verbose=verbose))
     assert capsys.readouterr().err.splitlines()[:2] == [
         "warning: 2 items failed",
         "  masks/clip.mp4: the file is empty",
@@ -140,5 +153,5 @@ def test_an_empty_line_stands_between_tables_and_neither_before_the_first_nor_tw
 def test_it_is_said_that_something_is_kept_where_there_is_something(capsys, written, skipped, hint):
     failed = [Failure("a", Problem("the file is empty", ("a.png",)))]
     summary = Summary("masks", written=written, skipped=skipped, failures=failed)
-    show_summary(summary, already_shown=[], printer=ProblemPrinter())
+    show_summary(summary, printer=ProblemPrinter())
     assert hint in capsys.readouterr().err.splitlines()
