@@ -118,6 +118,9 @@ def _after_train(config: Config, details: dict[str, Any]) -> str:
             f"{' and '.join(files)} {fits} no real model: this was a trial in miniature, with random weights; "
             "fill in [model] and run again without `--model tiny`"
         )
+    if config.lora.network_type != "lora" and "ComfyUI" in details.get("read_in_part_by", ()):
+        spelled = "" if config.saving.lora_format == "native" else " --lora-format native"
+        return f"`blissmask train --convert-lora {files[0]} --rank N{spelled}` makes a LoRA that ComfyUI uses whole"
     if config.saving.lora_format != "native":
         return "`blissmask train --convert-lora FILE --lora-format native` spells a file for ComfyUI"
     words = _words_of_prompts(config)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from blissmask.config.fields import unusual_numbers
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.errors import Problem
+from blissmask.families.family import FamilyForTask
+from blissmask.families.files.lora_readers import PartReader, part_readers
 from blissmask.families.protocol import Expert
 from blissmask.training.experts import expert_of
+from blissmask.training.lora.convert import block_count
+from blissmask.training.lora.formats import LoraFormat, layer_key
+from blissmask.training.lora.names import layer_names, trained_in_miniature
 
 _MOST_SCALE = 16
 """Alpha over rank above which a LoRA hardly trains: 1 and 2 are usual, rsLoRA has 5.7 at rank 32 and alpha 32."""
@@ -78,3 +84,51 @@ def expert_warnings(config: Config, trained: Sequence[Expert]) -> list[Problem]:
             fix = f"give it its own LoRA, or train the other one with `--expert {made_for}`"
             problems.append(Problem(what, (str(path),), fix))
     return problems
+
+
+def part_reader_warnings(readers: Sequence[PartReader]) -> list[Problem]:
+    """Warn of programs that would use a part of the LoRA; they say nothing of it themselves."""
+    warnings = []
+    for reader in readers:
+        if reader.whole_in:
+            fix = f"for {reader.program} take {' or '.join(f'`--lora-format {name}`' for name in reader.whole_in)}"
+        elif reader.whole_as_lora:
+            fix = (
+                f"for {reader.program} train with `--network-type lora`, "
+                "or make a LoRA of it afterwards, with `--convert-lora FILE --rank N`"
+            )
+        else:
+            fix = "load it in another program"
+        what = f"{reader.program} would use a part of this LoRA and leave out the other layers"
+        warnings.append(Problem(what, (f"it does not find `{reader.missed}`",), fix))
+    return warnings
+
+
+def lora_part_readers(config: Config, family: FamilyForTask) -> list[PartReader]:
+    """Return the programs that would use a part of the LoRA, as it will be written.
+
+    Its layers are told by those of the miniature, of which the patterns of a training may leave none.
+    """
+    lora, wanted = config.lora, config.saving.lora_format
+    factored = lora.network_type != "lora"
+    if not factored and wanted == "native":
+        # ComfyUI reads it whole, of every family, and no other program a part of it.
+        return []
+    trained = trained_in_miniature(family, include=lora.include_patterns, exclude=lora.exclude_patterns)
+    names = layer_names(family, block_count=block_count(trained))
+
+    def keys(spelling: LoraFormat, *, factored: bool) -> list[str]:
+        spelled = (layer_key(name, spelling, names.modules, names.apart, factored=factored) for name in trained)
+        return list(dict.fromkeys(spelled))
+
+    return part_readers(
+        family.lora_readers,
+        wanted,
+        {
+            name: keys(name, factored=factored)
+            for name in get_args(LoraFormat)
+            if not (factored and name == "diffusers")
+        },
+        names.modules,
+        as_lora=keys("native", factored=False) if factored else [],
+    )

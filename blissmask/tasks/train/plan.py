@@ -12,6 +12,7 @@ from blissmask.errors import Problem
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.families.protocol import Expert
+from blissmask.families.registry import load_family
 from blissmask.processes import Processes, this_process
 from blissmask.tasks.run.plan import Explanation, Plan, Table
 from blissmask.tasks.train.checks import (
@@ -36,7 +37,12 @@ from blissmask.tasks.train.data.training_data import (
 from blissmask.tasks.train.memory.compile_rule import CompileRule, compile_rule
 from blissmask.tasks.train.memory.fit_memory import MemoryPlan, fit_memory
 from blissmask.tasks.train.memory.forecast import forecast, is_cached
-from blissmask.tasks.train.odd_options import expert_warnings, number_warnings
+from blissmask.tasks.train.odd_options import (
+    expert_warnings,
+    lora_part_readers,
+    number_warnings,
+    part_reader_warnings,
+)
 from blissmask.tasks.train.previews.likeness_plan import LikenessPlan, plan_likeness
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import Start, choose_start, refuse_other_base
@@ -87,6 +93,7 @@ class TrainPlan(Plan):
         likeness: what the faces in previews are compared with; None where they are not.
         stale: what is trained as it was cached and is different now; among the warnings, too.
         unmeasured: why they are not, where photos of [instance] or [[subjects]] are missing; among the warnings, too.
+        read_in_part_by: programs that would use a part of the LoRA; among the warnings, too.
         processes: that train together. Only the first one writes, warns and locks the output folder.
         resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
         compiling: whether blocks are compiled, and why; it is in the configuration, too.
@@ -106,6 +113,7 @@ class TrainPlan(Plan):
     likeness: LikenessPlan | None
     stale: Sequence[Problem]
     unmeasured: Sequence[Problem]
+    read_in_part_by: Sequence[str]
     processes: Processes
     resting_bytes: int
     compiling: CompileRule
@@ -169,6 +177,8 @@ def plan(config: Config) -> TrainPlan | Explanation:
         refuse_before_cache(config)
         foreseen = forecast(config, COMMAND)
         foreseen.warnings += number_warnings(config)
+        family = load_family(config.model.arch).for_task(config.model.task or "")
+        foreseen.warnings += part_reader_warnings(lora_part_readers(config, family))
         return foreseen
     return plan_training(config)
 
@@ -201,12 +211,14 @@ def plan_training(config: Config) -> TrainPlan:
     rule = step_rule(config, has_prior_sets=bool(data.prior_only))
     check_texts(config, data.sets)
     base = check_base_loras(base_loras(config.lora), family, steps.experts)
+    in_part = lora_part_readers(config, family)
     stale = stale_warnings(config, family, data.sets)
     warnings = [
         *memory.warnings,
         *mask_warnings(config, family, data.sets, weights, prior_rule(config.mask_loss)),
         *empty.warnings,
         *number_warnings(config),
+        *part_reader_warnings(in_part),
         *base.warnings,
         *stale,
         *room_warnings(config, steps, trained_numbers=memory.trained_numbers),
@@ -252,6 +264,7 @@ def plan_training(config: Config) -> TrainPlan:
         likeness=likeness,
         stale=stale,
         unmeasured=unmeasured,
+        read_in_part_by=[reader.program for reader in in_part],
         processes=processes,
         resting_bytes=memory.resting_bytes,
         compiling=compiling,

@@ -319,6 +319,8 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     summary.destination = ", ".join(str(path) for path in files)
     summary.details |= {"steps": steps, "loss": last.get("loss"), "files": [str(path) for path in files]}
     summary.details["experts"] = [expert.name for expert in plan.steps.experts if expert.name]
+    if plan.read_in_part_by:
+        summary.details["read_in_part_by"] = list(plan.read_in_part_by)
     summary.details["averages"] = [str(path) for path in averages]
     summary.details["checkpoints"] = [str(path) for _, path in plan.names.earlier_files()]
     rows = [("loss", _loss_text(plan))]

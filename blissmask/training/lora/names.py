@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from blissmask.families.family import Family
+from blissmask.families.family import Family, FamilyForTask
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Denoiser
 from blissmask.families.registry import load_family
 from blissmask.training.lora.fused import PART_ORDER, ApartNames, apart_names
+from blissmask.training.lora.targets import matching_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,7 @@ def _layer_names(family_name: str, block_count: int) -> LayerNames:
     apart: dict[str, str] = {}
     for task_name in family.tasks:
         chosen = family.for_task(task_name)
-        files, cpu = ModelFiles(model="tiny"), torch.device("cpu")
-        small = chosen.load_denoiser(files, chosen.experts[0], device=cpu, dtype=torch.float32)
+        small = _miniature(chosen)
         for name in _linear_names(small, block_count):
             modules[small.original_name(name)] = name
         apart |= apart_names(small, (original for original in modules if ":" in original))
@@ -69,6 +69,22 @@ def _layer_names(family_name: str, block_count: int) -> LayerNames:
             fused.setdefault(whole, []).append(part)
     ordered = {whole: tuple(sorted(parts, key=PART_ORDER.index)) for whole, parts in fused.items()}
     return LayerNames(modules, ordered, apart, family.native_alpha)
+
+
+def trained_in_miniature(family: FamilyForTask, *, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the original names of the layers that a training adapts, of the blocks that the miniature has.
+
+    Args:
+        family: for the task that is trained.
+        include, exclude: as for ``targets.target_names``; patterns of deeper blocks leave none.
+    """
+    small = _miniature(family)
+    return [small.original_name(name) for name in matching_names(small, include=include, exclude=exclude)]
+
+
+def _miniature(family: FamilyForTask) -> Denoiser:
+    files, cpu = ModelFiles(model="tiny"), torch.device("cpu")
+    return family.load_denoiser(files, family.experts[0], device=cpu, dtype=torch.float32)
 
 
 def _linear_names(small: Denoiser, block_count: int) -> Iterator[str]:

@@ -36,15 +36,8 @@ def target_names(denoiser: Denoiser, *, include: Sequence[str], exclude: Sequenc
     Raises:
         UsageError: a pattern is no regular expression, or the patterns leave no layer.
     """
-    default = re.compile(denoiser.lora_targets)
-    included, excluded = check_patterns(include), check_patterns(exclude)
-    linear = [name for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
-    names = []
-    for name in linear:
-        original = denoiser.original_name(name)
-        is_default = default.fullmatch(name) is not None and not _any_match(excluded, original)
-        if is_default or _any_match(included, original):
-            names.append(name)
+    linear = _linear_names(denoiser)
+    names = matching_names(denoiser, include=include, exclude=exclude)
     if not names:
         raise UsageError(
             "the LoRA would adapt no layer",
@@ -52,6 +45,23 @@ def target_names(denoiser: Denoiser, *, include: Sequence[str], exclude: Sequenc
             fix="loosen `exclude_patterns`, or name layers with `include_patterns`",
         )
     return names
+
+
+def matching_names(denoiser: Denoiser, *, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the module names that :func:`target_names` would return; none where the patterns leave no layer."""
+    default = re.compile(denoiser.lora_targets)
+    included, excluded = check_patterns(include), check_patterns(exclude)
+    names = []
+    for name in _linear_names(denoiser):
+        original = denoiser.original_name(name)
+        is_default = default.fullmatch(name) is not None and not _any_match(excluded, original)
+        if is_default or _any_match(included, original):
+            names.append(name)
+    return names
+
+
+def _linear_names(denoiser: Denoiser) -> list[str]:
+    return [name for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
 
 
 def fused_targets(

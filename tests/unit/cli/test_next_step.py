@@ -142,6 +142,16 @@ def test_a_file_that_comfyui_does_not_read_whole_says_how_to_respell_it():
     )
 
 
+def test_a_lokr_that_comfyui_would_use_a_part_of_is_made_a_lora_first():
+    details = {"steps": 9, "files": ["k.safetensors"], "read_in_part_by": ["ComfyUI"]}
+    said = after("train", details=details, lora={"network_type": "lokr"})
+    assert said.startswith("`blissmask train --convert-lora k.safetensors --rank N` makes a LoRA that ComfyUI")
+    kohya = {"lora_format": "kohya"}
+    assert "--rank N --lora-format native" in after(
+        "train", details=details, lora={"network_type": "loha"}, saving=kohya
+    )
+
+
 def test_nothing_follows_failures_and_explanations():
     failure = Failure("a", Problem("broken"))
     assert after("masks", failures=[failure]) == after("masks", items=0) == after("train") == ""

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from blissmask.config.model import Config
 from blissmask.families.registry import load_family
+from blissmask.tasks.train.odd_options import lora_part_readers, part_reader_warnings
 from blissmask.training.lora.formats import split_key
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.lora.names import layer_names
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
-from tests.builders.families import NAMES, has_fused_layers, tiny_denoiser
+from tests.builders.families import NAMES, family_of, has_fused_layers, tiny_denoiser
 from tests.builders.lora_conversion import convert
 from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded, tensors_of
@@ -121,3 +123,20 @@ def test_conversion_to_what_everybody_reads_warns_of_nothing(tmp_path):
     save_lora(tmp_path / "start.safetensors", trained_lora(name), {})
     plan, _ = convert(tmp_path / "start.safetensors", "kohya", tmp_path / "out.safetensors", arch=name)
     assert plan.warnings == []
+
+
+@pytest.mark.parametrize("name", [name for name in DECLARED if layer_names(load_family(name), block_count=1).apart])
+def test_a_training_tells_of_programs_that_would_use_a_part_of_its_lora(name):
+    def told(kind, file_format):
+        tables = {"lora": {"network_type": kind}, "saving": {"lora_format": file_format}, "model": {"arch": name}}
+        readers = lora_part_readers(Config.model_validate(tables), family_of(name))
+        return [(problem.what.partition(" ")[0], problem.fix) for problem in part_reader_warnings(readers)]
+
+    (program, fix), *others = told("lokr", "native")
+    assert program == "ComfyUI"
+    assert (
+        "train with `--network-type lora`, or make a LoRA of it afterwards, with `--convert-lora FILE --rank N`" in fix
+    )
+    assert not others
+    assert told("lora", "kohya") == [("ComfyUI", "for ComfyUI take `--lora-format native`")]
+    assert told("lora", "native") == []
