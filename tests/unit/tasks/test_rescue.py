@@ -105,7 +105,8 @@ def test_a_signal_to_stop_ends_the_waiting_after_one_more_try(tmp_path, monkeypa
     assert disk.tries == 2
 
 
-def test_a_failure_in_both_places_names_both(tmp_path):
+def test_a_failure_in_both_places_names_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(MachineError) as refusal:
         run(Disk(1000), tmp_path, elsewhere=MachineError("no space left to write", where=["/tmp/state"]))
     assert "nor in a second place" in refusal.value.as_one().what
@@ -113,6 +114,7 @@ def test_a_failure_in_both_places_names_both(tmp_path):
     # The named place, then the system's folder for temporary files.
     assert problem.where == ("out/lora.safetensors", "/tmp/state", "/tmp/state")
     assert "earlier training states" not in problem.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["second"]
 
 
 def test_earlier_states_are_spoken_of_where_there_are_some(tmp_path):

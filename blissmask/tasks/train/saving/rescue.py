@@ -163,10 +163,14 @@ def _end_in_second_place(rescue: Rescue, failure: MachineError, outputs: Outputs
     problem = failure.as_one()
     what, where = f"the training cannot be saved after step {done}: {problem.what}", [*problem.where]
     too_large = errno.EFBIG in _numbers(failure)
-    remedy = "choose another `--output-dir`, on a drive that takes larger files" if too_large else "free some space"
+    remedy = (
+        "choose another `--output-dir`, whose drive takes such files, or lift the limit"
+        if too_large
+        else "free some space"
+    )
     for named in dict.fromkeys((rescue.folder, None)):
         try:
-            state = rescue.save(_folder_of(named, outputs))
+            state = _save_in(_folder_of(named, outputs), rescue)
         except (MachineError, OSError) as error:
             second = _as_problem(error, named)
             what += f"; nor in a second place: {second.what}"
@@ -181,6 +185,17 @@ def _end_in_second_place(rescue: Rescue, failure: MachineError, outputs: Outputs
         )
     kept = "; earlier training states are kept, and the same command goes on from them"
     return MachineError(what, where=where, fix=remedy + (kept if _has_states(outputs) else ""))
+
+
+def _save_in(folder: Path, rescue: Rescue) -> Path:
+    """Save and return the state's folder; where that fails, a folder that is made for it does not stay behind empty."""
+    try:
+        return rescue.save(folder)
+    except (MachineError, OSError):
+        if folder != rescue.folder:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _as_problem(error: MachineError | OSError, folder: Path | None) -> Problem:
