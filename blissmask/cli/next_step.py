@@ -131,9 +131,25 @@ def _after_train(config: Config, details: dict[str, Any]) -> str:
     if checkpoints:
         them = checkpoints[0] if len(checkpoints) == 1 else f"the {len(checkpoints)} earlier ones, {checkpoints[0]} ..."
         lines.append(f"compare it with {them}: the earliest that has the likeness has learned the least besides")
-        if config.previews.sample_prompts or config.previews.prompts:
-            lines.append("the same command with `--rank-loras` draws the prompts with each of them, and ranks them")
+        if options := _ranking_options(config, rankable=details.get("rankable", False)):
+            lines.append(f"the same command with `{options}` draws the prompts with each of them, and ranks them")
     return "\n".join(lines)
+
+
+def _ranking_options(config: Config, *, rankable: bool) -> str:
+    """Return what to add to the command of a training to rank its LoRA; empty where they cannot be ranked.
+
+    Args:
+        config: of the training.
+        rankable: whether it has photos of the subject, or items that are held out, to rank them by.
+    """
+    section = config.previews
+    if not (section.sample_prompts or section.prompts):
+        return ""
+    if rankable:
+        return "--rank-loras"
+    # Elsewhere the option is refused.
+    return "--rank-loras --likeness-reference PHOTO" if section.likeness == "auto" else ""
 
 
 def _words_of_prompts(config: Config) -> str:

@@ -16,7 +16,7 @@ r, R: ranks; I and O: inputs and outputs of a layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import ModelError, UsageError
+from blissmask.plurals import verb
 from blissmask.training.lora.dora_norms import has_norms
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import split_key
@@ -151,7 +152,7 @@ def lower_rank(tensors: Mapping[str, Tensor], fused: FusedLayers, rank: int) -> 
 def refuse_unmergeable(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise UsageError when a file cannot be merged: DoRA, and LoKr and LoHa, whose ranks would be thousands."""
     refuse_norms(tensors, path, "merged")
-    if any(split_key(key)[1] in FACTORS for key in tensors):
+    if _holds_factors(tensors):
         raise UsageError(
             "LoKr and LoHa have no A and B that could be put together",
             where=[path],
@@ -249,8 +250,23 @@ def _refuse_unlike(first: LoraPart, other: LoraPart) -> None:
     raise UsageError(
         f"these LoRA cannot be averaged: `{part}` of `{name}` is {sizes[0]} in one and {sizes[1]} in the other",
         where=[first.path, other.path],
-        fix="average files of one training; others can be added up with `--merge`",
+        fix=_how_to_combine([part.path for part in (first, other) if _holds_factors(part.tensors)]),
     )
+
+
+def _how_to_combine(factored: Sequence[Path]) -> str:
+    """Return what to do with files that cannot be averaged; ``factored`` are those that hold LoKr or LoHa."""
+    if not factored:
+        return "average files of one training; others can be added up with `--merge`"
+    them = " and ".join(path.name for path in factored)
+    return (
+        f"average files of one training; others can be added up with `--merge`, once {them} "
+        f"{verb(len(factored), 'is', 'are')} made a LoRA, with `--convert-lora FILE --rank N`"
+    )
+
+
+def _holds_factors(keys: Iterable[str]) -> bool:
+    return any(split_key(key)[1] in FACTORS for key in keys)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

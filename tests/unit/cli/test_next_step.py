@@ -115,7 +115,10 @@ def test_a_lora_of_several_names_the_trigger_of_each():
 
 def test_checkpoints_and_prompts_can_be_ranked():
     details = {"steps": 9, "files": ["k.safetensors"], "checkpoints": ["k-step00000004.safetensors"]}
-    assert "--rank-loras" in after("train", details=details, previews={"prompts": ["a woman"]})
+    previews = {"prompts": ["a woman"]}
+    assert "`--rank-loras` draws" in after("train", details=details | {"rankable": True}, previews=previews)
+    assert "`--rank-loras --likeness-reference PHOTO` draws" in after("train", details=details, previews=previews)
+    assert "--rank-loras" not in after("train", details=details, previews=previews | {"likeness": "off"})
     assert "--rank-loras" not in after("train", details=details)
     assert after("train", details={"ranking": []}) == ""
 

@@ -60,7 +60,7 @@ def test_steps_stand_within_the_phase_of_training(documents):
 def test_the_last_line_is_the_summary_with_the_keys_that_programs_rely_on(documents):
     assert list(documents[-1]) == [
         *("type", "command", "items", "written", "skipped", "failed", "kept", "steps", "loss", "files"),
-        *("experts", "averages", "checkpoints"),
+        *("experts", "averages", "checkpoints", "rankable"),
         *("mean_loss_weight", "empty_masks", "warnings", "seconds", "exit_code"),
     ]
 

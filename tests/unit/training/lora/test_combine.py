@@ -66,6 +66,15 @@ def test_files_of_another_rank_or_other_layers_have_no_average(other):
         average_loras([part(lora(2)), part(other, name="b")])
 
 
+def test_a_lokr_that_has_no_average_with_a_lora_is_made_one_before_both_are_merged():
+    lokr = {f"{LAYER}.lokr_w1": seeded(2, 2), f"{LAYER}.lokr_w2": seeded(4, 4)}
+    with pytest.raises(UsageError) as caught:
+        average_loras([part(lora(2), name="a"), part(lokr, name="b")])
+    assert (
+        "`--merge`, once b.safetensors is made a LoRA, with `--convert-lora FILE --rank N`" in caught.value.as_one().fix
+    )
+
+
 def test_a_merge_is_the_sum_of_the_updates():
     first, second = lora(2, alpha=1), lora(3, seed=5)
     merged = merge_loras([part(first, 0.5), part(second, -2.0)])
