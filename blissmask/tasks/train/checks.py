@@ -46,15 +46,12 @@ def check_options(config: Config, processes: Processes) -> None:
         MachineError: no such device, or no compiler.
         MissingPackageError: a tracker that was asked for is not installed.
     """
-    memory, lora, device = config.memory, config.lora, find_device(config.model.device)
-    refuse_options_of_others(config)
-    _check_memory_options(memory, processes)
-    _check_network_options(lora, config.optimizer, lora_format=config.saving.lora_format)
-    check_patterns([*lora.include_patterns, *lora.exclude_patterns])
+    device = find_device(config.model.device)
+    _check_usage(config, processes)
     if processes.first:
         check_rescue_dir(config.saving)
-    if memory.compile:
-        check_compiler(memory.compile_backend, device=device)
+    if config.memory.compile:
+        check_compiler(config.memory.compile_backend, device=device)
     wanted_trackers(config.logging.log_with)
 
 
