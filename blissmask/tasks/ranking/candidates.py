@@ -10,7 +10,10 @@ from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.ordinary import in_the_way, why_no_file
 from blissmask.tasks.train import plan as training
+from blissmask.tasks.train.resume import files_of_before
 from blissmask.training.record.saving import RANKINGS, LoraName, Outputs
+from blissmask.training.record.states.find import find_states
+from blissmask.training.record.states.load import load_state
 
 COMMAND = "train"
 OUT_OF_THE_WAY = "remove or rename it, or name another `--output-dir`"
@@ -56,12 +59,20 @@ def plan_finished(config: Config) -> training.TrainPlan:
 
 
 def saved_loras(names: Outputs) -> list[Candidate]:
-    """Return every saved LoRA of a training: steps in order, then the last one, averages behind them."""
+    """Return every saved LoRA of a training: steps in order, then the last one, averages behind them.
+
+    What its newest training state knows to be of an earlier run is left out.
+
+    Raises:
+        MachineError, CacheError: the states cannot be looked at, or the newest whole one cannot be read.
+    """
+    newest = find_states(names.folder, names.run_name).newest
+    before = set() if newest is None else files_of_before(load_state(newest), names)
     first = names.lora_names[0]
     found: list[tuple[LoraName, Candidate]] = []
     for path in names.folder.glob("*.safetensors"):
         name = names.parse_lora(path.stem)
-        if name is None or name.lora != first:
+        if name is None or name.lora != first or path.name in before:
             continue
         files = [names.folder / f"{lora}{path.name.removeprefix(first)}" for lora in names.lora_names]
         if all(file.is_file() for file in files):

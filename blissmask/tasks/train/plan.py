@@ -45,7 +45,7 @@ from blissmask.tasks.train.odd_options import (
 )
 from blissmask.tasks.train.previews.likeness_plan import LikenessPlan, plan_likeness
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
-from blissmask.tasks.train.resume import Start, choose_start, refuse_other_base
+from blissmask.tasks.train.resume import Start, choose_start, files_of_before, refuse_other_base
 from blissmask.tasks.train.rules import (
     base_loras,
     caption_rule,
@@ -89,6 +89,7 @@ class TrainPlan(Plan):
         names: of the files.
         settings: what a training state remembers of this run.
         state: the training state to continue from; None starts anew.
+        files_of_before: names of LoRA files of an earlier run; the run leaves out those that it replaces.
         previews: None where none are drawn.
         likeness: what the faces in previews are compared with; None where they are not.
         stale: what is trained as it was cached and is different now; among the warnings, too.
@@ -109,6 +110,7 @@ class TrainPlan(Plan):
     names: Outputs
     settings: Mapping[str, object]
     state: SavedState | None
+    files_of_before: set[str]
     previews: PreviewPlan | None
     likeness: LikenessPlan | None
     stale: Sequence[Problem]
@@ -260,6 +262,7 @@ def plan_training(config: Config) -> TrainPlan:
         names=names,
         settings=settings,
         state=start.state,
+        files_of_before=files_of_before(start.state, names),
         previews=previews,
         likeness=likeness,
         stale=stale,

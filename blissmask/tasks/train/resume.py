@@ -12,7 +12,7 @@ from blissmask.plurals import counted
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
 from blissmask.tasks.train.settings import BASE, FIXED, NEWER
 from blissmask.tasks.train.trial import is_trial, refuse_real_training, trial_files
-from blissmask.training.record.saving import Outputs, compare_settings
+from blissmask.training.record.saving import FILES_OF_BEFORE, Outputs, compare_settings
 from blissmask.training.record.states.find import FoundStates, find_states, state_folders
 from blissmask.training.record.states.load import SavedState, load_state
 
@@ -62,11 +62,13 @@ def choose_start(
     if miniature:
         refuse_real_training(names)
     if not resume:
-        return Start(None, _write(names, f"{total_steps} steps"), _replaced_states(names))
+        warnings = [*_replaced_states(names), *_left_files(names)]
+        return Start(None, _write(names, f"{total_steps} steps"), warnings)
     found = find_states(names.folder, names.run_name)
     if found.newest is None:
         _refuse_lost_states(found, names)
-        return Start(None, _write(names, f"{total_steps} steps"), _replaced_files(names, miniature=miniature))
+        warnings = [*_replaced_files(names, miniature=miniature), *_left_files(names)]
+        return Start(None, _write(names, f"{total_steps} steps"), warnings)
     state = load_state(found.newest)
     if is_trial(state) and not miniature:
         return Start(None, _write(names, f"{total_steps} steps"), [_replaced_trial(names)])
@@ -118,6 +120,21 @@ def _replaced_states(names: Outputs) -> list[Problem]:
     folders = state_folders(names.folder, names.run_name)
     what = "training starts anew; its first training state replaces those of the earlier run"
     return [Problem(what, places_of(folders))] if folders else []
+
+
+def files_of_before(state: SavedState | None, names: Outputs) -> set[str]:
+    """Return the names of LoRA files of an earlier run than that of ``state``; without one, a run starts anew."""
+    if state is None:
+        return names.files_of_before()
+    left = state.settings.get(FILES_OF_BEFORE)
+    return set(map(str, left)) if isinstance(left, list) else set()
+
+
+def _left_files(names: Outputs) -> list[Problem]:
+    left = sorted(names.files_of_before())
+    what = "LoRA files of an earlier run stay beside those of this one"
+    fix = "move them away if they are no use; the page and rankings of this one leave them out"
+    return [Problem(what, places_of([names.folder / name for name in left]), fix)] if left else []
 
 
 def _replaced_trial(names: Outputs) -> Problem:

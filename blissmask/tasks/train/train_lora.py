@@ -322,7 +322,7 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     if plan.read_in_part_by:
         summary.details["read_in_part_by"] = list(plan.read_in_part_by)
     summary.details["averages"] = [str(path) for path in averages]
-    summary.details["checkpoints"] = [str(path) for _, path in plan.names.earlier_files()]
+    summary.details["checkpoints"] = [str(path) for _, path in plan.names.earlier_files(without=plan.files_of_before)]
     # As `rank_loras.plan` asks for one of the two.
     summary.details["rankable"] = plan.likeness is not None or bool(plan.data.held_out)
     rows = [("loss", _loss_text(plan))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from blissmask.training.record.states.save import TrainingState, save_state
 
 DATA = "data"
 """The setting that tells one data set from another."""
+FILES_OF_BEFORE = "files_of_before"
+"""Among the settings of a state: names of LoRA files that an earlier run left, and this one has not replaced."""
 RANKINGS = "ranking"
 """The folder of the rankings of all trainings, in the output folder."""
 _MOST_NAME_BYTES = 190
@@ -86,17 +88,23 @@ class Outputs:
         """Return the files of the running averages of a step, or the final ones, in the same order; may be empty."""
         return self._files([f"{name}-ema" for name in self.lora_names], step) if self.averaged else []
 
-    def earlier_files(self) -> list[tuple[int, Path]]:
+    def earlier_files(self, *, without: Collection[str] = ()) -> list[tuple[int, Path]]:
         """Return the LoRA files of earlier steps that are in the folder, each with its step, in order.
 
-        Those of running averages are not among them.
+        Those of running averages are not among them, nor those whose names are in ``without``.
         """
         found = []
         for path in self.folder.glob("*.safetensors"):
             name = self.parse_lora(path.stem)
-            if name is not None and name.step is not None and not name.is_average:
+            if name is not None and name.step is not None and not name.is_average and path.name not in without:
                 found.append((name.step, path))
         return sorted(found)
+
+    def files_of_before(self) -> set[str]:
+        """Return the names of the LoRA files that a run that starts anew finds, but for those that it will replace."""
+        replaced = {*self.lora_files(), *self.average_files()}
+        there = (path for path in self.folder.glob("*.safetensors") if path not in replaced)
+        return {path.name for path in there if self.parse_lora(path.stem) is not None}
 
     def parse_lora(self, stem: str) -> LoraName | None:
         """Return what the name of a LoRA file, without its suffix, says; None where it is not of this run."""

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from blissmask.errors import InputError, MachineError, UsageError
+from blissmask.tasks.ranking.candidates import saved_loras
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train import train_lora
-from blissmask.tasks.train.resume import choose_start
-from blissmask.training.record.saving import Outputs
+from blissmask.tasks.train.resume import choose_start, files_of_before
+from blissmask.training.record.saving import FILES_OF_BEFORE, Outputs
 from blissmask.training.record.states.save import TrainingState, save_state
 
 
@@ -146,3 +147,17 @@ def test_a_process_that_sees_another_state_or_none_ends_the_run(others):
     with pytest.raises(MachineError, match="different training states") as caught:
         train_lora._refuse_other_start(plan)
     assert "same `output_dir`" in caught.value.problems[0].fix
+
+
+def test_a_new_start_names_the_lora_files_of_the_earlier_run_and_its_states_remember_them(names):
+    stale = save_lora(names.folder / "kyla-step00000009.safetensors", REAL)
+    names.lora_files()[0].touch()
+    (left,) = [problem for problem in start(names, resume=False).warnings if "stay beside" in problem.what]
+    assert left.where == (str(stale),)
+    assert files_of_before(None, names) == {stale.name}
+    numbers = {"settings": {FILES_OF_BEFORE: [stale.name]}}
+    own = save_lora(names.folder / "kyla-step00000004.safetensors", REAL)
+    save_state(names.folder, "kyla", TrainingState(4, numbers, {"lora": {"a": torch.ones(2)}}), keep_last=None)
+    before = files_of_before(start(names).state, names)
+    assert names.earlier_files(without=before) == [(4, own)]
+    assert [each.name for each in saved_loras(names)] == [own.stem, "kyla"]

@@ -22,7 +22,7 @@ from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner
 from blissmask.training.lora.file import LoraContents, lora_contents, write_lora
 from blissmask.training.record import saving
-from blissmask.training.record.saving import Outputs
+from blissmask.training.record.saving import FILES_OF_BEFORE, Outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class Checkpoints:
     def _save_here(self, done: int, loras: Sequence[LoraFile]) -> None:
         for lora in loras:
             write_lora(lora.path, lora.contents.tensors, lora.contents.metadata)
+            self._plan.files_of_before.discard(lora.path.name)
         self._save_state(self._plan.names, done)
 
     def _save_elsewhere(self, done: int, loras: Sequence[LoraFile], folder: Path) -> Path:
@@ -120,7 +121,12 @@ class Checkpoints:
             names,
             self._learners,
             step=done,
-            settings={**plan.settings, BASE: base_identities(self._learners), **self._compiled()},
+            settings={
+                **plan.settings,
+                BASE: base_identities(self._learners),
+                FILES_OF_BEFORE: sorted(plan.files_of_before),
+                **self._compiled(),
+            },
             losses=self._items.losses,
             # What stands in the second place is of other runs.
             keep_last=plan.config.saving.keep_last if here else None,

@@ -1,6 +1,7 @@
 """Going on from a training state with other settings: what the user changes counts, what cannot change is refused."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -235,3 +236,14 @@ def test_a_state_from_before_the_prior_had_a_share_of_the_steps_was_made_with_al
         "training goes on from step 4 with other settings"
     ]
     assert warning.where == ("`prior_share` was 1.0, is 0.5",)
+
+
+def test_lora_files_of_an_earlier_run_are_none_of_a_new_one_also_where_it_is_resumed(cache, tmp_path):
+    out = tmp_path / "out"
+    run(train_config(cache, out, max_train_steps=4, save_every_n_steps=1))
+    steps = {"max_train_steps": 2, "save_every_n_steps": 1}
+    anew, _ = run(train_config(cache, out, resume=False, **steps))
+    assert [Path(path).stem[-1] for path in anew.details["checkpoints"]] == ["1"]
+    resumed, _ = run(train_config(cache, out, **steps | {"max_train_steps": 4}))
+    # After step 2 the last file of the new run was saved, and none of that step.
+    assert [Path(path).stem[-1] for path in resumed.details["checkpoints"]] == ["1", "3"]

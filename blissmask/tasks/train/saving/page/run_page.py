@@ -210,7 +210,7 @@ def _names_in(log: Log) -> list[str]:
 
 def _saved(plan: TrainPlan) -> Iterator[tuple[int, Path]]:
     """Yield the saved LoRA files with their steps, the last one last."""
-    yield from plan.names.earlier_files()
+    yield from plan.names.earlier_files(without=plan.files_of_before)
     for path in plan.names.lora_files():
         if path.is_file():
             yield plan.steps.total, path
