@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tempfile
@@ -37,7 +38,8 @@ def compare(name: str, text: str) -> None:
     if os.environ.get("BLISSMASK_UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+    golden = path.read_text(encoding="utf-8")
+    assert text == golden, "".join(difflib.unified_diff(golden.splitlines(True), text.splitlines(True), str(path), "now"))
 
 
 def without_what_varies(text: str, *, folder: Path, measured: bool = False) -> str:
