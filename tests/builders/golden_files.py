@@ -39,7 +39,9 @@ def compare(name: str, text: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     golden = path.read_text(encoding="utf-8")
-    assert text == golden, "".join(difflib.unified_diff(golden.splitlines(True), text.splitlines(True), str(path), "now"))
+    assert text == golden, "".join(
+        difflib.unified_diff(golden.splitlines(True), text.splitlines(True), str(path), "now")
+    )
 
 
 def without_what_varies(text: str, *, folder: Path, measured: bool = False) -> str:
