@@ -26,13 +26,13 @@ def out() -> Console:
 @functools.cache
 def err() -> Console:
     """Return the console for progress, warnings and errors, on stderr."""
-    talk = cast("IO[str]", _Talk())
+    talk = cast("IO[str]", _talk)
     return Console(file=talk, stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def empty_line() -> None:
     """Print an empty line on stderr, unless whoever reads it has one above already."""
-    if _seen.tail != "\n\n":
+    if _talk.seen().tail != "\n\n":
         err().print()
 
 
@@ -56,15 +56,25 @@ class _Seen:
         self.tail = (self.tail + text)[-2:]
 
 
-_seen = _Seen()
+class _LastSeen:
+    """What was printed last on a stream; whatever takes its place begins anew."""
+
+    def __init__(self) -> None:
+        self._stream: object = None
+        self._seen = _Seen()
+
+    def on(self, stream: object) -> _Seen:
+        """Return what was printed last on the stream that is there now."""
+        if self._stream is not stream:
+            self._stream, self._seen = stream, _Seen()
+        return self._seen
 
 
 class _Data:
     """The present stdout."""
 
     def __init__(self) -> None:
-        self._stream: object = None
-        self._own = _Seen()
+        self._last = _LastSeen()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stdout, name)
@@ -76,14 +86,7 @@ class _Data:
 
     def seen(self) -> _Seen:
         """Return what was printed last where stdout is read."""
-        if sys.stdout.isatty():
-            return _seen
-        if self._stream is not sys.stdout:
-            self._stream, self._own = sys.stdout, _Seen()
-        return self._own
-
-
-_data = _Data()
+        return _talk.seen() if sys.stdout.isatty() else self._last.on(sys.stdout)
 
 
 class _Talk:
@@ -93,12 +96,15 @@ class _Talk:
     read any more is dropped.
     """
 
+    def __init__(self) -> None:
+        self._last = _LastSeen()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stderr, name)
 
     def write(self, text: str) -> int:
         """Write ``text`` where somebody reads it."""
-        _seen.add(text)
+        self.seen().add(text)
         with contextlib.suppress(OSError):
             return sys.stderr.write(text)
         return len(text)
@@ -108,6 +114,12 @@ class _Talk:
         with contextlib.suppress(OSError):
             sys.stderr.flush()
 
+    def seen(self) -> _Seen:
+        """Return what was printed last where stderr is read."""
+        return self._last.on(sys.stderr)
+
+
+_data, _talk = _Data(), _Talk()
 
 ALARM = "bold red"
 WARNING = "bold color(166)"

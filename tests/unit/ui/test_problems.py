@@ -1,5 +1,6 @@
 """Hints on the screen: commands in them name the configuration that the user named."""
 
+from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from blissmask.errors import CacheError, Hint, Problem, StoppedError
 from blissmask.ui import problems
+from blissmask.ui.console import empty_line
 from blissmask.ui.problems import ProblemPrinter
 
 HINT = Hint("run `{command}` first", "cache", "--arch mine")
@@ -66,3 +68,12 @@ def test_a_hint_after_a_warning_stands_one_empty_line_below_it(capsys: pytest.Ca
     printer.hint("go on")
     printer.hint("and on")
     assert capsys.readouterr().err == "warning: two are empty\n  a.png\n\nhint: go on\n\nhint: and on\n"
+
+
+def test_empty_lines_of_an_earlier_stream_do_not_count():
+    with redirect_stderr(StringIO()):
+        empty_line()
+        empty_line()
+    with redirect_stderr(StringIO()) as now:
+        empty_line()
+    assert now.getvalue() == "\n"
