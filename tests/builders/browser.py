@@ -27,6 +27,10 @@ _FLAGS = (
 )
 
 
+PATIENCE_SECONDS = 60
+"""What a page may take where it takes a moment: with three other programs to each core, 10 seconds were too few once."""
+
+
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     """Yield a browser.
@@ -58,7 +62,7 @@ def page_in(
     """Yield a page; at the end it must have said nothing on the console but with a word of ``allowed``, and no error."""
     context = browser.new_context(viewport={"width": size_wh[0], "height": size_wh[1]}, color_scheme=scheme)
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE_SECONDS * 1000)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -72,7 +76,7 @@ def wait_until(page: Page, condition: str, value: object = None) -> None:
 
     Not by the page's own ``wait_for_function``, which its content security policy forbids.
     """
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not page.evaluate(condition, value):
         assert time.monotonic() < deadline, f"never came true: {condition}"
         page.wait_for_timeout(10)
