@@ -14,9 +14,8 @@ from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_keys, read_metadata
 from blissmask.config.model import Config
 from blissmask.config.saving_section import SavingSection
-from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageError
+from blissmask.errors import CacheError, InputError, ModelError, UsageError
 from blissmask.families.family import Family
-from blissmask.families.files.lora_readers import part_readers
 from blissmask.families.registry import FAMILIES, load_family
 from blissmask.plurals import counted
 from blissmask.storage.atomic import MAX_NAME_BYTES
@@ -32,6 +31,7 @@ from blissmask.tasks.convert_lora.combination import (
     refuse_other_family,
     wanted_combination,
 )
+from blissmask.tasks.convert_lora.partly_read import partly_read
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.workers import begin, reading
 from blissmask.training.lora.convert import (
@@ -40,9 +40,7 @@ from blissmask.training.lora.convert import (
     convert_lora,
     describe_lora,
     in_precision,
-    is_factored,
     needs_weights,
-    spelled_layers,
 )
 from blissmask.training.lora.dora_norms import WeightOf
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, DTYPES, read_finite_lora, write_lora
@@ -126,7 +124,7 @@ def plan(config: Config) -> ConversionPlan:
     hashes = tuple(hashes_of(paths))
     made_from = _made_from([*hashes, *hashes_of(configs)], combination, file_format, precision)
     action, reason = _decide(target, made_from, overwrite=config.run.force)
-    partly = _partly_read(family, [own for own, _ in read], file_format, source, combination)
+    partly = partly_read(family, [own for own, _ in read], file_format, source, combination)
     item = PlannedItem(
         key=source.stem,
         action=action,
@@ -244,43 +242,6 @@ def _refuse_own_target(target: Path, paths: Sequence[Path]) -> None:
             raise UsageError(
                 "the LoRA would be written over itself", where=[path], fix="choose another `--output-name`"
             )
-
-
-def _partly_read(
-    family: Family,
-    files: Sequence[Mapping[str, Tensor]],
-    file_format: LoraFormat,
-    source: Path,
-    combination: Combination | None,
-) -> list[Problem]:
-    """Return a warning for each program that would find some of the layers of the new file and leave out the others."""
-    names = layer_names(family, block_count=max(block_count(tensors) for tensors in files))
-    # A lower rank makes a LoRA of them.
-    factored = (combination is None or combination.rank is None) and is_factored(files[0])
-    if factored and file_format == "diffusers":
-        # The run refuses it.
-        return []
-
-    def keys(spelling: LoraFormat, *, factored: bool) -> list[str]:
-        layers: dict[str, None] = {}
-        for tensors in files:
-            layers |= dict.fromkeys(spelled_layers(tensors, spelling, names, factored=factored))
-        return list(layers)
-
-    possible = [name for name in get_args(LoraFormat) if not (factored and name == "diffusers")]
-    spelled = {name: keys(name, factored=factored) for name in possible}
-    as_lora = keys(file_format, factored=False) if factored else []
-    warnings = []
-    for reader in part_readers(family.lora_readers, file_format, spelled, names.modules, as_lora=as_lora):
-        fix = "load it in another program"
-        if reader.whole_in:
-            formats = " or ".join(f"`--lora-format {name}`" for name in reader.whole_in)
-            fix = f"for {reader.program} take {formats}"
-        elif reader.whole_as_lora:
-            fix = f"for {reader.program} make it a LoRA, with `--rank N`"
-        what = reader.describe("the new file")
-        warnings.append(Problem(what, (str(source), f"it does not find `{reader.missed}`"), fix))
-    return warnings
 
 
 def _divided_by_base(metadata: Mapping[str, str]) -> bool:

@@ -114,25 +114,24 @@ def test_the_worst_remark_and_then_what_is_cut_away_decides_what_comes_first(pho
     assert len(found["less.png"].remarks) > len(found["a.png"].remarks)
 
 
+def card_of_clip(folder, *, grey, masks):
+    """Return the card of a clip of one grey with a mask of one grey for each frame."""
+    write_video(folder / "videos" / "clip.avi", [np.full((48, 64, 3), grey, np.uint8)] * len(masks))
+    (folder / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
+    for number, value in enumerate(masks):
+        save(folder / "masks" / "clip" / f"{number}.png", np.full((48, 64), value, np.uint8))
+    directories = {"video_directory": folder / "videos", "mask_directory": folder / "masks"}
+    [card] = cards(folder, **directories, target_frames=[len(masks)]).values()
+    return card
+
+
 def test_a_clip_shows_the_masks_of_its_middle_frames(tmp_path):
-    write_video(tmp_path / "videos" / "clip.avi", [np.full((48, 64, 3), 10, np.uint8)] * 5)
-    (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
-    for number in range(5):
-        save(tmp_path / "masks" / "clip" / f"{number}.png", np.full((48, 64), 255 if number else 0, np.uint8))
-    [card] = cards(
-        tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks"
-    ).values()
+    card = card_of_clip(tmp_path, grey=10, masks=[0, *[255] * 4])
     assert (card.name, numbers_line(card.measures).rpartition(" ")[2]) == ("clip.avi frames 0-4", "1.00")
 
 
 def test_a_clip_without_weights_in_its_middle_is_remarked_and_darkened(tmp_path):
-    write_video(tmp_path / "videos" / "clip.avi", [np.full((48, 64, 3), 200, np.uint8)] * 5)
-    (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
-    for number in range(5):
-        save(tmp_path / "masks" / "clip" / f"{number}.png", np.full((48, 64), 0 if number else 255, np.uint8))
-    [card] = cards(
-        tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks"
-    ).values()
+    card = card_of_clip(tmp_path, grey=200, masks=[255, *[0] * 4])
     assert card.remarks == ("mask zero in the middle",)
     assert not card.labels_HW.any()
 
