@@ -2,7 +2,7 @@
 
     NAME-step00000500-state/
         lora*.safetensors, optimizer*.safetensors    tensors
-        state.json                                   numbers: step, schedules, settings
+        state.json                                   numbers: step, schedules, settings; names of the files of tensors
         manifest.json                                size and SHA-256 of every other file, written last
 
 A state is written under a hidden name, then renamed; only after that are older states removed.

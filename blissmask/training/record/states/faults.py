@@ -10,6 +10,7 @@ from pathlib import Path
 from blissmask.errors import MachineError
 from blissmask.storage.content import file_sha256
 from blissmask.storage.ordinary import read_text
+from blissmask.training.record.states.folders import FILES, STATE
 
 MANIFEST = "manifest.json"
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
@@ -50,6 +51,12 @@ def fault_of(state: Path, *, by_size: bool = False) -> str:
                 return f"`{name}` has {size} bytes, and was written with {written}"
             if not by_size and manifest[name]["sha256"] != file_sha256(file):
                 return f"`{name}` has other bytes than were written"
+        file = state / STATE
+        lacking = [] if by_size else sorted(_named_files(file) - present)
+        if lacking:
+            # Somebody removed it together with its line of the manifest. An optimiser without its file would begin
+            # with fresh moments, since one without memory, such as plain SGD, never has a file.
+            return f"`{lacking[0]}` is missing"
     except OSError as error:
         if error.errno not in _DAMAGE:
             raise OSError(error.errno, error.strerror, str(file)) from error
@@ -57,6 +64,19 @@ def fault_of(state: Path, *, by_size: bool = False) -> str:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"`{MANIFEST}` is no list of its files"
     return ""
+
+
+def _named_files(file: Path) -> set[str]:
+    """Return the names of the files of tensors that the numbers of a state say belong to it.
+
+    None for numbers that are not those of a state: ``load_state`` says what is wrong with them.
+    """
+    try:
+        numbers = json.loads(read_text(file))
+    except (ValueError, RecursionError):
+        return set()
+    named = numbers.get(FILES) if isinstance(numbers, dict) else None
+    return set(filter(lambda name: isinstance(name, str), named)) if isinstance(named, list) else set()
 
 
 def states_unreadable(error: OSError, folder: Path) -> MachineError:

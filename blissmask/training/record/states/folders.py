@@ -8,6 +8,8 @@ from pathlib import Path
 
 STATE = "state.json"
 """The numbers of a state."""
+FILES = "files"
+"""Among these numbers: the names of the files of tensors that belong to it."""
 PART = ".blissmask-state-part"
 """End of the hidden name of a state that is being written or removed."""
 

@@ -16,7 +16,7 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.errors import CacheError, first_line
 from blissmask.storage.ordinary import read_text
 from blissmask.training.record.states.faults import fault_of, states_unreadable
-from blissmask.training.record.states.folders import STATE
+from blissmask.training.record.states.folders import FILES, STATE
 
 _NAME = re.compile(r".*-step(\d{8,})-state", re.DOTALL)
 
@@ -74,6 +74,8 @@ def load_state(path: Path) -> SavedState:
         raise _unreadable(file, f"cannot be read: {why}") from error
     if not isinstance(numbers, dict):
         raise _unreadable(file, "is no table")
+    if not isinstance(numbers.get(FILES), list):
+        raise _unreadable(file, "does not say which files belong to it")
     settings = numbers.setdefault("settings", {})
     arguments = settings.get("optimizer_args", []) if isinstance(settings, dict) else None
     if not isinstance(arguments, list) or not all(isinstance(argument, str) for argument in arguments):

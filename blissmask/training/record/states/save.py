@@ -14,7 +14,7 @@ from blissmask.cachefile import write
 from blissmask.errors import MachineError
 from blissmask.storage import atomic, held_folders
 from blissmask.training.record.states.faults import MANIFEST, describe
-from blissmask.training.record.states.folders import STATE, hidden_name, state_path, state_steps
+from blissmask.training.record.states.folders import FILES, STATE, hidden_name, state_path, state_steps
 from blissmask.training.record.states.replace import (
     finish_replacing,
     marker_file,
@@ -93,7 +93,8 @@ def _write_files(folder: Path, state: TrainingState) -> None:
     files = {f"{name}.safetensors": dict(tensors) for name, tensors in state.tensors.items() if tensors}
     for file_name, tensors in files.items():
         write.save_tensors(folder / file_name, tensors, {})
-    atomic.write_text(folder / STATE, json.dumps({"step": state.step, **state.numbers}, indent=1, sort_keys=True))
+    numbers = {"step": state.step, FILES: list(files), **state.numbers}
+    atomic.write_text(folder / STATE, json.dumps(numbers, indent=1, sort_keys=True))
     # The manifest lists the names that were written, not the names that are there: a file that someone removed in the
     # meantime must make the state damaged.
     manifest = describe(folder, [*files, STATE])

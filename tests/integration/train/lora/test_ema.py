@@ -7,6 +7,7 @@ import torch
 
 from blissmask.cachefile.read import read_metadata
 from blissmask.errors import CacheError, UsageError
+from blissmask.training.record.states.faults import describe
 from blissmask.training.record.states.find import find_states
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
@@ -48,10 +49,11 @@ def test_a_state_with_half_an_average_is_refused(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", ema_decay=0.9)
     run(config)
     newest = find_states(tmp_path / "out", "kyla").newest
-    manifest = newest / "manifest.json"
-    (newest / "ema.safetensors").unlink()
-    kept = {name: entry for name, entry in json.loads(manifest.read_text()).items() if name != "ema.safetensors"}
-    manifest.write_text(json.dumps(kept))
+    numbers = json.loads((newest / "state.json").read_text())
+    del numbers["ema"]
+    (newest / "state.json").write_text(json.dumps(numbers))
+    manifest = describe(newest, [path.name for path in newest.iterdir() if path.name != "manifest.json"])
+    (newest / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CacheError, match="running average"):
         run(train_config(cache, tmp_path / "out", ema_decay=0.9, max_train_steps=3))
 

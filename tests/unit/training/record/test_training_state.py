@@ -43,6 +43,7 @@ def test_a_state_comes_back_as_it_was_saved(tmp_path):
         ("no manifest", "`manifest.json` cannot be read: No such file or directory"),
         ("pipe", "`manifest.json` cannot be read: it is a pipe, not an ordinary file"),
         ("add", "`stray.safetensors` does not belong to it"),
+        ("strike out", "`lora.safetensors` is missing"),
         ("no folder", "`kyla-step00000002-state` cannot be read: Not a directory"),
     ],
 )
@@ -66,6 +67,10 @@ def test_a_state_that_is_not_whole_is_passed_over_for_a_reason(tmp_path, damage,
             os.mkfifo(newest / "manifest.json")
         case "add":
             (newest / "stray.safetensors").write_bytes(b"")
+        case "strike out":
+            tensors.unlink()
+            manifest = faults.describe(newest, ["state.json"])
+            (newest / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         case "no folder":
             shutil.rmtree(newest)
             newest.write_bytes(b"")
