@@ -35,7 +35,7 @@ from blissmask.cachefile.layout import (
 )
 from blissmask.errors import CacheError, Hint, MachineError, Problem, first_line
 from blissmask.masks.tiers import TIERS
-from blissmask.storage.ordinary import refuse_all_but_files
+from blissmask.storage.ordinary import is_no_file, open_ordinary, refuse_all_but_files
 from blissmask.storage.seen import input_state
 from blissmask.storage.short_path import ShortPath
 
@@ -48,6 +48,7 @@ _ROUNDING = 0.008
 """By which weights may leave 0..1: one step of bfloat16 above 1, which is 2**-7; those of float16 are smaller."""
 _NO_MEMORY = ("mmap", "allocate")
 """In what PyTorch says, as a plain RuntimeError, when it has no room to map a file or for a tensor."""
+_BLOCK_BYTES = 1 << 20
 _REMAKE = Hint("remove them, then run `{command}` again", "cache")
 
 
@@ -139,9 +140,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         CacheError: the file is missing, truncated or damaged.
-        MachineError: it does not fit into memory.
+        MachineError: it does not fit into memory, or its drive fails.
     """
     with _opened(path, "pt") as file, _telling_of_memory(path):
+        _read_through(path)
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
 
 
@@ -155,7 +157,8 @@ def is_sound(path: Path) -> bool:
     """Read a whole cache file; return whether it is undamaged and all of its values are finite.
 
     Raises:
-        MachineError: it does not fit into memory, so nothing is known of it.
+        MachineError: it does not fit into memory, its drive fails, or the rights forbid to read it, so nothing is known
+            of it.
     """
     try:
         tensors = read_tensors(path)
@@ -272,7 +275,9 @@ def _refuse_no_shares(tensor: Tensor, header: CacheHeader) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
-    """Open a safetensors file; raise CacheError for whatever is wrong with it, MachineError when memory is too small.
+    """Open a safetensors file; raise CacheError for whatever is wrong with it.
+
+    Raises MachineError where the file may be whole: memory is too small, the drive fails, or the rights forbid to read.
 
     Args:
         path: the file.
@@ -285,13 +290,42 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
                 opened = safe_open(name, framework=framework)
             with opened as file:
                 yield file
-    except FileNotFoundError as error:
-        raise CacheError("a cache file is missing", where=[path], fix=Hint("run `{command}`", "cache")) from error
     except OSError as error:
-        what = f"a cache file cannot be read: {error.strerror or error}"
-        raise CacheError(what, where=[path], fix=_REMAKE) from error
+        refusal = _refusal_of(path, error)
+        raise _unreadable(path, refusal) from refusal
     except SafetensorError as error:
         raise CacheError(f"a cache file is damaged or not safetensors: {error}", where=[path], fix=_REMAKE) from error
+
+
+def _refusal_of(path: Path, error: OSError) -> OSError:
+    """Return why the system refuses a file: safetensors calls every file that it cannot open missing."""
+    try:
+        _read_through(path)
+    except OSError as refusal:
+        return refusal
+    return error
+
+
+def _read_through(path: Path) -> None:
+    """Read a file and forget it, so that a drive that fails is an error of this call.
+
+    Tensors come from a mapped file, and a drive that fails under one kills the process (SIGBUS). What was read just now
+    is still in memory.
+    """
+    with open_ordinary(path) as file:
+        while file.read(_BLOCK_BYTES):
+            pass
+
+
+def _unreadable(path: Path, error: OSError) -> CacheError | MachineError:
+    if isinstance(error, FileNotFoundError):
+        return CacheError("a cache file is missing", where=[path], fix=Hint("run `{command}`", "cache"))
+    why = error.strerror or first_line(error)
+    if is_no_file(error):
+        return CacheError(f"a cache file cannot be read: {why}", where=[path], fix=_REMAKE)
+    # To make it anew would throw away what may be whole.
+    fix = "see to the drive, or to the rights of the file, then run the same command again"
+    return MachineError(f"the file cannot be read: {why}", where=[path], fix=fix)
 
 
 @contextlib.contextmanager

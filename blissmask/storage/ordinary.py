@@ -23,6 +23,8 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
+"""Errors of the system that say that nothing, or something else, stands where a file was; a pipe is EINVAL here."""
 _MADE_UP = ("/proc", "/sys")
 """Where Linux shows files that lie on no drive: reading one may wait, fail, or tell of another process each time."""
 _CIRCLE = "a link that leads in a circle"
@@ -84,6 +86,14 @@ def refuse_special(path: Path) -> None:
 def refuse_all_but_files(path: Path) -> None:
     """Refuse what is no ordinary file, for libraries that open a path themselves; errors as :func:`open_ordinary`."""
     _refuse(_status(path), path)
+
+
+def is_no_file(error: OSError) -> bool:
+    """Return whether an error says that nothing, or something else, stands where a file was.
+
+    After any other the file may be whole: the drive fails, its share is gone, or the rights forbid to read it.
+    """
+    return error.errno in _NO_FILE
 
 
 def why_no_file(path: Path, name: str = "file") -> str:

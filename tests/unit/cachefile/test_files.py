@@ -1,5 +1,6 @@
 """Cache files written and read back, ours and those of other tools; hostile ones are refused."""
 
+import errno
 import json
 import os
 import struct
@@ -14,6 +15,7 @@ from blissmask.cachefile.layout import FrameAxis, LatentName, latent_metadata, l
 from blissmask.cachefile.read import is_sound, list_headers, load_entry, read_header, read_metadata, read_tensors
 from blissmask.cachefile.write import save_tensors, write_latents, write_text
 from blissmask.errors import CacheError, MachineError
+from blissmask.tasks.cache.planning.cache_folder import CacheFolder
 
 LATENTS_Cfhw = torch.arange(16 * 2 * 4 * 6, dtype=torch.float32).reshape(16, 2, 4, 6)
 WEIGHTS_1fhw = torch.linspace(0, 1, 2 * 4 * 6).reshape(1, 2, 4, 6)
@@ -75,6 +77,50 @@ def test_a_file_that_does_not_fit_into_memory_is_the_machines_fault_and_not_dama
         ask(path)
     assert caught.value.problems[0].where == (str(path),)
     assert "more memory or swap" in caught.value.problems[0].fix
+
+
+def ask_the_cache_folder(path):
+    return CacheFolder(path.parent, "wan").metadata(path.name)
+
+
+def verify(path):
+    return CacheFolder(path.parent, "wan", verify=True).metadata(path.name)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("ask", [read_metadata, read_tensors, is_sound, ask_the_cache_folder, verify])
+def test_a_file_that_the_drive_or_the_rights_keep_back_is_told_and_not_damaged(tmp_path, monkeypatch, ask, number):
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    def missing(name, framework):
+        # What safetensors says of every file that it cannot open.
+        raise FileNotFoundError(f"No such file or directory: {name}")
+
+    path = write_entry(tmp_path)
+    monkeypatch.setattr("blissmask.cachefile.read.open_ordinary", refuse)
+    monkeypatch.setattr("blissmask.cachefile.read.safe_open", missing)
+    with pytest.raises(MachineError, match=f"^the file cannot be read: {os.strerror(number)}$") as caught:
+        ask(path)
+    assert caught.value.problems[0].where == (str(path),)
+
+
+def test_a_drive_that_fails_below_an_open_file_is_told_and_kills_nothing(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    path = write_entry(tmp_path)
+    monkeypatch.setattr("blissmask.cachefile.read.open_ordinary", refuse)
+    with pytest.raises(MachineError, match="Input/output error"):
+        is_sound(path)
+
+
+def test_what_is_no_file_counts_as_damaged(tmp_path):
+    path = write_entry(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    assert ask_the_cache_folder(path) == {}
+    assert not is_sound(path)
 
 
 class NoRoom:

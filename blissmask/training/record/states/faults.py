@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from blissmask.errors import MachineError
 from blissmask.storage.content import file_sha256
-from blissmask.storage.ordinary import read_text
+from blissmask.storage.ordinary import is_no_file, read_text
 from blissmask.training.record.states.folders import FILES, STATE
 
 MANIFEST = "manifest.json"
-_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
-"""Errors of the system that say that something else stands where a file was; a pipe is EINVAL (``storage.ordinary``).
-After any other the state may be whole."""
 
 
 def describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]]:
@@ -58,7 +54,7 @@ def fault_of(state: Path, *, by_size: bool = False) -> str:
             # with fresh moments, since one without memory, such as plain SGD, never has a file.
             return f"`{lacking[0]}` is missing"
     except OSError as error:
-        if error.errno not in _DAMAGE:
+        if not is_no_file(error):
             raise OSError(error.errno, error.strerror, str(file)) from error
         return f"`{file.name}` cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
