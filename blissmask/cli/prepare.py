@@ -12,8 +12,8 @@ from pathlib import Path
 
 from blissmask.cli.commands import APPLY, CACHE, INSTANCE, MASKS, TO_ALPHA, TRAIN, Command
 from blissmask.config.load import Flags
-from blissmask.config.mask_sections import SubjectSection
 from blissmask.config.model import Config
+from blissmask.config.sections.mask_sections import SubjectSection
 from blissmask.errors import Problem, UsageError
 from blissmask.processes import this_process
 

@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from blissmask.config.dataset_section import SUBJECTS
 from blissmask.config.fields import choices_of, item_type, plain_type, range_text
-from blissmask.config.mask_loss_section import PRESET_FIELDS
 from blissmask.config.model import Config, section_type
 from blissmask.config.other_trainers import advice_for, nearest
+from blissmask.config.sections.dataset_section import SUBJECTS
+from blissmask.config.sections.mask_loss_section import PRESET_FIELDS
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import UsageError
 from blissmask.plurals import counted

@@ -8,24 +8,30 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from blissmask.config.dataset_section import CAPTION_OF_PHOTO, PLACEHOLDERS, DatasetSection, GeneralSection
 from blissmask.config.fields import Section
-from blissmask.config.lora_section import LoraSection
-from blissmask.config.mask_loss_section import MaskLossSection
-from blissmask.config.mask_sections import ApplySection, InstanceSection, MasksSection, SubjectSection, ToAlphaSection
-from blissmask.config.memory_section import MemorySection
-from blissmask.config.model_section import CacheSection, ModelSection
-from blissmask.config.optimizer_section import OptimizerSection
-from blissmask.config.run_section import RunSection
-from blissmask.config.saving_section import (
+from blissmask.config.sections.dataset_section import CAPTION_OF_PHOTO, PLACEHOLDERS, DatasetSection, GeneralSection
+from blissmask.config.sections.lora_section import LoraSection
+from blissmask.config.sections.mask_loss_section import MaskLossSection
+from blissmask.config.sections.mask_sections import (
+    ApplySection,
+    InstanceSection,
+    MasksSection,
+    SubjectSection,
+    ToAlphaSection,
+)
+from blissmask.config.sections.memory_section import MemorySection
+from blissmask.config.sections.model_section import CacheSection, ModelSection
+from blissmask.config.sections.optimizer_section import OptimizerSection
+from blissmask.config.sections.run_section import RunSection
+from blissmask.config.sections.saving_section import (
     CombineSection,
     LoggingSection,
     PreviewsSection,
     RankingSection,
     SavingSection,
 )
-from blissmask.config.timesteps_section import TimestepsSection
-from blissmask.config.train_section import TrainSection
+from blissmask.config.sections.timesteps_section import TimestepsSection
+from blissmask.config.sections.train_section import TrainSection
 
 _GENERAL_FIELDS = frozenset(GeneralSection.model_fields)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 
 _TICK_TOLERANCE = 1e-3
 """Share of a tick that rounding may take from the time of the last frame; Matroska rounds to milliseconds."""

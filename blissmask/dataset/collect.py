@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks, unread_warning

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from blissmask.config.dataset_section import ZoomKind
+from blissmask.config.sections.dataset_section import ZoomKind
 from blissmask.dataset.buckets import Buckets
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem

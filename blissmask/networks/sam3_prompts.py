@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.network import NetworkOptions
+from blissmask.config.sections.network import NetworkOptions
 from blissmask.errors import ModelError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.model_folder import another_model, read_config

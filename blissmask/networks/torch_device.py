@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blissmask.config.network import NetworkOptions, Precision
+from blissmask.config.sections.network import NetworkOptions, Precision
 from blissmask.errors import MachineError, UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from blissmask.config.network import NetworkOptions
+from blissmask.config.sections.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.networks.hub import hub_folder
 from blissmask.storage.content import file_sha256

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import MasksSection
-from blissmask.config.network import refuse_network_options
+from blissmask.config.sections.mask_sections import MasksSection
+from blissmask.config.sections.network import refuse_network_options
 from blissmask.free_memory import give_back, is_large
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.networks.batching import BatchedNetwork
 from blissmask.networks.model_folder import another_model, class_names, licence_of, named_classes, read_config
 from blissmask.networks.preprocessing import Preprocessing, read_preprocessing

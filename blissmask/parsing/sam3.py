@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.networks.batching import BatchedNetwork

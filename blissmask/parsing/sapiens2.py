@@ -5,7 +5,7 @@ Its class numbers are one more than those of v1 from ``Eyeglass`` on, so classes
 
 from __future__ import annotations
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork
 from blissmask.networks.model_folder import another_model, class_names, named_classes, read_config

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.network import NetworkOptions
+from blissmask.config.sections.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.networks.batching import Network
 from blissmask.networks.torch_device import find_device, find_dtype

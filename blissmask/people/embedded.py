@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import InstanceSection
-from blissmask.config.network import refuse_network_options
+from blissmask.config.sections.mask_sections import InstanceSection
+from blissmask.config.sections.network import refuse_network_options
 from blissmask.free_memory import give_back, is_large
 from blissmask.licence import Licence
 from blissmask.masks.components import Parts, choose_parts

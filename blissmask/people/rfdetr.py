@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import InstanceSection
-from blissmask.config.network import NetworkOptions
+from blissmask.config.sections.mask_sections import InstanceSection
+from blissmask.config.sections.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork, Network

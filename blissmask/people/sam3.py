@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import InstanceSection
-from blissmask.config.network import NetworkOptions
+from blissmask.config.sections.mask_sections import InstanceSection
+from blissmask.config.sections.network import NetworkOptions
 from blissmask.networks.batching import BatchedNetwork, Network
 from blissmask.networks.sam3_prompts import EXAMPLE, LICENCE, Sam3Prompts, preprocessing_of
 from blissmask.networks.torch_device import precision_note

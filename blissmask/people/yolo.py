@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import InstanceSection
-from blissmask.config.network import NetworkOptions
+from blissmask.config.sections.mask_sections import InstanceSection
+from blissmask.config.sections.network import NetworkOptions
 from blissmask.errors import MissingPackageError, ModelError, UsageError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.torch_device import find_device, precision_note

@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderResult  # noqa: TID251
 from rich.table import Column  # noqa: TID251
 from rich.text import Text  # noqa: TID251
 
-from blissmask.config.run_section import RunSection
+from blissmask.config.sections.run_section import RunSection
 from blissmask.events import (
     Advanced,
     Announced,

@@ -29,7 +29,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import InstanceSection, MasksSection
+from blissmask.config.sections.mask_sections import InstanceSection, MasksSection
 from blissmask.masks.tiers import TIERS, TierTable
 from blissmask.media.image import read_grey, read_image
 from blissmask.parsing.parts_backend import PARSING, PartsBackend

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_grey, read_image
 from blissmask.parsing.parts_backend import PARSING

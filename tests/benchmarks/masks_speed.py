@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from blissmask.config.load import load_config
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.media.image import read_image
 from blissmask.parsing.parts_backend import PARSING
 from blissmask.tasks.masks.plan import plan as plan_masks

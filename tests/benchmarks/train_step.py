@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from diffusers import WanTransformer3DModel
 
-from blissmask.config.mask_loss_section import PRESETS
+from blissmask.config.sections.mask_loss_section import PRESETS
 from blissmask.families.wan.denoiser import WanDenoiser
 from blissmask.training.data.batches import MicroBatch, collate
 from blissmask.training.data.items import TrainingItem

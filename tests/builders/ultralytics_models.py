@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import InstanceSection
+from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.people.yolo import backend
 from blissmask.people.yolo_export import letterbox
 from tests.builders.pictures import random_rgb, save

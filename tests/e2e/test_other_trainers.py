@@ -11,7 +11,7 @@ from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import load_config
 from blissmask.config.model import section_type
 from blissmask.config.other_trainers import INSTEAD, SAME_MEANING, advice_for
-from blissmask.config.saving_section import PreviewsSection
+from blissmask.config.sections.saving_section import PreviewsSection
 from blissmask.errors import UsageError
 
 PAGE = (Path(__file__).parents[2] / "examples" / "from-other-trainers.md").read_text(encoding="utf-8")

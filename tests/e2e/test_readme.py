@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.config.mask_loss_section import PRESETS
+from blissmask.config.sections.mask_loss_section import PRESETS
 from blissmask.families.registry import FAMILIES, load_family
 from tests.builders import backend_models as models
 from tests.builders.caption_models import write_caption_model

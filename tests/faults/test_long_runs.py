@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.collect import collect
 from tests.builders.families import PLAIN
 from tests.builders.pictures import half_mask, save, tier_mask

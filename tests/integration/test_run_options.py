@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blissmask.config.run_section import RunSection
+from blissmask.config.sections.run_section import RunSection
 from blissmask.tasks.run.plan import RunContext, Summary
 from tests.builders import backend_models
 from tests.builders.command import run_here

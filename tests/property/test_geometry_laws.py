@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import area_sizes, make_buckets
 from blissmask.dataset.clip_ranges import clip_ranges, frames_at_rate
 from blissmask.dataset.geometry import cover, read_geometry

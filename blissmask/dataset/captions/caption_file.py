@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from blissmask.config.dataset_section import CaptionStyle
+from blissmask.config.sections.dataset_section import CaptionStyle
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item import DatasetItem, MediaFile
 from blissmask.dataset.item_keys import stem_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from blissmask.config.dataset_section import PLACEHOLDER, DatasetSection, GeneralSection
+from blissmask.config.sections.dataset_section import PLACEHOLDER, DatasetSection, GeneralSection
 from blissmask.dataset.captions.caption_words import zoom_template
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from blissmask.config.dataset_section import PLACEHOLDER, PLACEHOLDERS, DatasetSection, GeneralSection
+from blissmask.config.sections.dataset_section import PLACEHOLDER, PLACEHOLDERS, DatasetSection, GeneralSection
 from blissmask.dataset.item import DatasetItem
 from blissmask.errors import UsageError
 

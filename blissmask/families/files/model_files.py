@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.model_section import TINY, ModelSection
+from blissmask.config.sections.model_section import TINY, ModelSection
 from blissmask.errors import ModelError, UsageError
 from blissmask.networks.hub import hub_folder
 

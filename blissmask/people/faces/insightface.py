@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import InstanceSection
+from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.errors import MissingPackageError, ModelError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.torch_device import find_device

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.mask_sections import ApplySection
 from blissmask.config.model import Config
+from blissmask.config.sections.mask_sections import ApplySection
 from blissmask.dataset.discover import match_live_photos, match_masks
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.masks.tiers import TierTable

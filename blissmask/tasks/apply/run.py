@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import ApplySection
+from blissmask.config.sections.mask_sections import ApplySection
 from blissmask.dataset.discover import media_of_mask
 from blissmask.errors import MaskError, Problem
 from blissmask.masks.refine import grow

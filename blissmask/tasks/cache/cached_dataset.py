@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.load import STARTER
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions.caption_words import blanks, class_words, how_to_fill, words_for, zoom_template
 from blissmask.dataset.collect import cache_folder, media_kind

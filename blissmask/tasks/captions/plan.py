@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.dataset_section import CaptionStyle, DatasetSection
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import CaptionStyle, DatasetSection
 from blissmask.dataset.captions.caption_words import blanks, fill_in, how_to_fill, words_for
 from blissmask.dataset.collect import caption_files
 from blissmask.errors import Problem, UsageError

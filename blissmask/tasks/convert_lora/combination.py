@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from blissmask.cachefile.layout import OURS
-from blissmask.config.saving_section import CombineSection
+from blissmask.config.sections.saving_section import CombineSection
 from blissmask.errors import Problem, UsageError
 from blissmask.families.family import Family
 from blissmask.plurals import counted

@@ -13,7 +13,7 @@ from torch import Tensor
 from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_keys, read_metadata
 from blissmask.config.model import Config
-from blissmask.config.saving_section import SavingSection
+from blissmask.config.sections.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, UsageError
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family

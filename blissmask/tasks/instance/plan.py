@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.model import Config
+from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.errors import Problem
 from blissmask.masks import bars
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from blissmask.config.mask_sections import InstanceSection
+from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES
 from blissmask.errors import Hint, InputError, MediaError, Problem, UsageError

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import ApplySection, InstanceSection, MasksSection
 from blissmask.config.model import Config
-from blissmask.config.model_section import CacheSection
+from blissmask.config.sections.mask_sections import ApplySection, InstanceSection, MasksSection
+from blissmask.config.sections.model_section import CacheSection
 from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, caption_path, read_caption
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, InputError, Problem, UsageError
@@ -203,7 +203,7 @@ def tier_legend(tiers: TierTable) -> tuple[tuple[str, Colour], ...]:
 _SIZE_WITHOUT_DATASET_WH = (1024, 1024)
 """The training picture of a sheet for which nothing names a size: `masks --input FOLDER` without a configuration.
 
-A dataset that names none is trained at ``config.dataset_section.DEFAULT_RESOLUTION``.
+A dataset that names none is trained at ``config.sections.dataset_section.DEFAULT_RESOLUTION``.
 """
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from blissmask.config.mask_sections import MediaChoice
+from blissmask.config.sections.mask_sections import MediaChoice
 from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.dataset.item import MediaFile, MediaKind
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES

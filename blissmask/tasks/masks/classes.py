@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.tiers import TierTable, WeightTier
 from blissmask.parsing.class_tiers import split_override

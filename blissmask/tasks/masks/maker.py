@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.masks.bars import find_content
 from blissmask.masks.heads import cut_heads
 from blissmask.masks.refine import coverage, feather, finish, move_outline, to_tiers

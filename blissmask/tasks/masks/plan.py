@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.dataset_section import DatasetSection
-from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import DatasetSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions.caption_file import HOW_TO_CAPTION
 from blissmask.dataset.captions.caption_words import blanks, how_to_fill, words_for

@@ -6,8 +6,8 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.dataset.discover import find_media
 from blissmask.masks.tiers import TierTable
 from blissmask.media.overlay import TIER_COLOURS, tier_labels

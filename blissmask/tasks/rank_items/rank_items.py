@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from blissmask.config.model import Config
-from blissmask.config.saving_section import PreviewsSection
+from blissmask.config.sections.saving_section import PreviewsSection
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted, Warned
 from blissmask.media.sheets.html_page import is_html_sheet

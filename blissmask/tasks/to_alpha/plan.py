@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_file import caption_path, extension_advice, other_captions
 from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks, unread_warning
 from blissmask.dataset.item import MediaFile

@@ -7,10 +7,10 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from blissmask.config.lora_section import LoraSection
-from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
-from blissmask.config.optimizer_section import OptimizerSection
+from blissmask.config.sections.lora_section import LoraSection
+from blissmask.config.sections.memory_section import MemorySection
+from blissmask.config.sections.optimizer_section import OptimizerSection
 from blissmask.errors import BlissmaskError, MissingPackageError, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask import __version__
-from blissmask.config.dataset_section import DatasetSection
-from blissmask.config.lora_section import LoraSection
-from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import Config
-from blissmask.config.model_section import TINY, ModelSection
+from blissmask.config.sections.dataset_section import DatasetSection
+from blissmask.config.sections.lora_section import LoraSection
+from blissmask.config.sections.mask_loss_section import MaskLossSection
+from blissmask.config.sections.model_section import TINY, ModelSection
 from blissmask.families.family import Family
 from blissmask.families.files.identity import file_identity
 from blissmask.tasks.train.rules import FULL_NOISE, base_loras

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import get_args
 
 from blissmask.config.fields import unusual_numbers
-from blissmask.config.lora_section import LoraSection
 from blissmask.config.model import Config
-from blissmask.config.optimizer_section import OptimizerSection
+from blissmask.config.sections.lora_section import LoraSection
+from blissmask.config.sections.optimizer_section import OptimizerSection
 from blissmask.errors import Problem
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.lora_readers import PartReader, part_readers

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from blissmask.config.dataset_section import DatasetSection
-from blissmask.config.lora_section import LoraSection
-from blissmask.config.mask_loss_section import MaskLossSection
-from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
-from blissmask.config.optimizer_section import OptimizerSection
-from blissmask.config.timesteps_section import TimestepsSection
+from blissmask.config.sections.dataset_section import DatasetSection
+from blissmask.config.sections.lora_section import LoraSection
+from blissmask.config.sections.mask_loss_section import MaskLossSection
+from blissmask.config.sections.memory_section import MemorySection
+from blissmask.config.sections.optimizer_section import OptimizerSection
+from blissmask.config.sections.timesteps_section import TimestepsSection
 from blissmask.errors import UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.protocol import Expert

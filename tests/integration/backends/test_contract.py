@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from blissmask.config.mask_sections import InstanceSection, MasksSection
+from blissmask.config.sections.mask_sections import InstanceSection, MasksSection
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.parts_backend import PARSING
 from blissmask.people.people_backend import PEOPLE

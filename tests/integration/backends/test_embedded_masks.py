@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.masks.tiers import TIERS
 from blissmask.parsing import embedded
 from blissmask.parsing.embedded import backend

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from blissmask.config.mask_sections import InstanceSection
+from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.errors import MaskError
 from blissmask.people.embedded import backend
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references

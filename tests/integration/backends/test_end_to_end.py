@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.parsing.parts_backend import PARSING
 from blissmask.people.faces.face_reader import IDENTITIES
 from blissmask.people.people_backend import PEOPLE
@@ -102,7 +102,7 @@ def test_agpl_is_said_when_yolo_is_used(command, photos, tmp_path, capsys):
 
 @pytest.mark.parametrize("end_to_end", [False, True], ids=["with boxes to thin out", "end to end"])
 def test_yolo_export_outlines_what_is_bright_in_each_box(end_to_end, tmp_path):
-    from blissmask.config.mask_sections import InstanceSection
+    from blissmask.config.sections.mask_sections import InstanceSection
     from blissmask.people.yolo import backend
 
     rgb = np.zeros((128, 128, 3), np.uint8)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from blissmask.config.mask_sections import InstanceSection
+from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.errors import MissingPackageError, ModelError, UsageError
 from blissmask.media.image import read_grey
 from blissmask.people.faces import insightface

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from blissmask.config.mask_sections import InstanceSection, MasksSection
+from blissmask.config.sections.mask_sections import InstanceSection, MasksSection
 from blissmask.errors import MissingPackageError, ModelError, UsageError
 from blissmask.parsing.parts_backend import PARSING
 from blissmask.people.people_backend import PEOPLE

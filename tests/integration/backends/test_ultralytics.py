@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blissmask.config.mask_sections import InstanceSection
+from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.people.yolo import YoloPeople
 from tests.builders.ultralytics_models import EXPORTS, PHOTOS_WH, photo, run_with_ultralytics
 

@@ -8,8 +8,8 @@ from pydantic.fields import FieldInfo
 
 from blissmask.config.fields import MOST_MICRO_BATCHES, Number
 from blissmask.config.model import Config
-from blissmask.config.optimizer_section import OptimizerSection
-from blissmask.config.train_section import TrainSection
+from blissmask.config.sections.optimizer_section import OptimizerSection
+from blissmask.config.sections.train_section import TrainSection
 
 ANY_OF_64_BITS = {
     # Seeds are names, not amounts: programs draw them from all 64 bits.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from blissmask.config.load import load_config
-from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import Config
+from blissmask.config.sections.mask_loss_section import MaskLossSection
 from blissmask.errors import UsageError
 
 

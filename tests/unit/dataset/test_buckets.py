@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import area_size, area_sizes, make_buckets, side_sizes
 from blissmask.dataset.geometry import cover
 from blissmask.errors import UsageError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.clip_ranges import clip_ranges, frames_at_rate, round_frames, rounded_targets
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import make_buckets
 from blissmask.dataset.zoom import SHARES, zooms
 from blissmask.masks.sight import Box

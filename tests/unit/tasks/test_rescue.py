@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from blissmask.config.saving_section import SavingSection
+from blissmask.config.sections.saving_section import SavingSection
 from blissmask.errors import MachineError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.storage import held_folders

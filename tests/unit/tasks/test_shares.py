@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.config.mask_sections import MasksSection
+from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.errors import MachineError, Problem
 from blissmask.processes import Processes
 from blissmask.tasks.mask_files.contact_sheet import with_own_sheet

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from blissmask.config.run_section import RunSection
+from blissmask.config.sections.run_section import RunSection
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.ui import progress

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.config.run_section import RunSection
+from blissmask.config.sections.run_section import RunSection
 from blissmask.errors import Problem, StoppedError, UsageError
 from blissmask.events import (
     Advanced,

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_file import HOW_TO_CAPTION, caption_of, extension_advice, other_captions
 from blissmask.dataset.captions.caption_words import blanks, fill_in, how_to_fill, words_for
 from blissmask.dataset.collect import collect_captions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_orders import order_count
 from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import MaskSource, MediaKind

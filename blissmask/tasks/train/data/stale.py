@@ -9,8 +9,8 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CAPTION, CROP, GEOMETRY, OURS, SUBJECTS, as_unicode, subjects_text
 from blissmask.cachefile.read import read_metadata
-from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions.caption_file import caption_of
 from blissmask.dataset.captions.caption_words import fill_in, words_for

@@ -25,8 +25,8 @@ from blissmask.cachefile.layout import (
     text_name,
 )
 from blissmask.cachefile.read import load_text, read_metadata
-from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_orders import orders_of, other_orders
 from blissmask.dataset.captions.caption_words import class_words, without_trigger
 from blissmask.dataset.item_keys import zoom_stem

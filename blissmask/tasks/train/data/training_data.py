@@ -10,7 +10,7 @@ from pathlib import Path
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.load import STARTER
 from blissmask.config.model import Config
-from blissmask.config.model_section import ModelSection
+from blissmask.config.sections.model_section import ModelSection
 from blissmask.errors import Hint, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.registry import load_family

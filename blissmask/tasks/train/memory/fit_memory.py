@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
+from blissmask.config.sections.memory_section import MemorySection
 from blissmask.errors import MachineError, Problem
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import is_tiny, model_files

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blissmask.config.dataset_section import SUBJECTS, DatasetSection
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import SUBJECTS, DatasetSection
 from blissmask.dataset.clip_ranges import rounded_targets
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.item import MediaKind

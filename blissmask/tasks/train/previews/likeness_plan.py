@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.mask_sections import SubjectSection
 from blissmask.config.model import Config
+from blissmask.config.sections.mask_sections import SubjectSection
 from blissmask.dataset.captions.caption_words import holds_trigger
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES

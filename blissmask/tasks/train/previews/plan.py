@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
-from blissmask.config.saving_section import PreviewsSection
+from blissmask.config.sections.dataset_section import DatasetSection
+from blissmask.config.sections.saving_section import PreviewsSection
 from blissmask.dataset.captions.caption_words import (
     blanks,
     fill_in,

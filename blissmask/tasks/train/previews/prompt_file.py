@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blissmask.config.dataset_section import MAX_SIDE
+from blissmask.config.sections.dataset_section import MAX_SIDE
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.limits import MOST_CONFIG, refuse_larger

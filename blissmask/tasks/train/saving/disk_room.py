@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blissmask.config.model import Config
-from blissmask.config.saving_section import SavingSection
+from blissmask.config.sections.saving_section import SavingSection
 from blissmask.errors import Problem
 from blissmask.tasks.run.folders import room_warning
 from blissmask.tasks.train.steps import StepPlan

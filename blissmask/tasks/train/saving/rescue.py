@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.saving_section import SavingSection
+from blissmask.config.sections.saving_section import SavingSection
 from blissmask.errors import MachineError, Problem, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.storage import held_folders

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import make_buckets
 from tests.builders.cache import PHOTO_WH, build, on_videos, video_folder
 from tests.builders.families import CACHE_SUFFIX

@@ -6,8 +6,8 @@ import pytest
 import tomli
 import torch
 
-from blissmask.config.mask_loss_section import PRESET_FIELDS, PRESETS, MaskLossSection
 from blissmask.config.model import Config
+from blissmask.config.sections.mask_loss_section import PRESET_FIELDS, PRESETS, MaskLossSection
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.run.plan import RunContext

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from blissmask.cachefile.layout import EMPTY, WRITTEN, TextKind, text_name
 from blissmask.cachefile.read import read_metadata
 from blissmask.cachefile.write import write_text
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.errors import CacheError, ChangedError, StoppedError
 from blissmask.events import Announced
 from blissmask.tasks.train.data.read_items import open_store

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blissmask.config.dataset_section import SUBJECTS
 from blissmask.config.model import Config
+from blissmask.config.sections.dataset_section import SUBJECTS
 from blissmask.errors import ModelError, UsageError
 from blissmask.tasks.run.plan import Explanation
 from blissmask.tasks.train.plan import plan

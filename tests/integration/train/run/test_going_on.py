@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blissmask.config.optimizer_section import OptimizerSection
+from blissmask.config.sections.optimizer_section import OptimizerSection
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
 from blissmask.tasks.train import resume, train_lora
 from blissmask.tasks.train.plan import plan as plan_training

@@ -7,11 +7,11 @@ import torch
 from safetensors import safe_open
 
 from blissmask.config.load import load_config
-from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import Config
-from blissmask.config.model_section import ModelSection
-from blissmask.config.optimizer_section import OptimizerSection
-from blissmask.config.timesteps_section import TimestepsSection
+from blissmask.config.sections.mask_loss_section import MaskLossSection
+from blissmask.config.sections.model_section import ModelSection
+from blissmask.config.sections.optimizer_section import OptimizerSection
+from blissmask.config.sections.timesteps_section import TimestepsSection
 from blissmask.errors import UsageError
 from blissmask.events import Measured
 from blissmask.families.files.model_files import ModelFiles, model_files

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_orders import order_count, orders_of, tag_orders
 
 TAGS = ", ".join(map(str, range(20)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.masks.tiers import WeightTier
 from blissmask.tasks.run.plan import Table
 from blissmask.tasks.run.wording import pixels_text

@@ -7,7 +7,6 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator
 
-from blissmask.config import network
 from blissmask.config.fields import (
     BatchSize,
     Feather,
@@ -20,6 +19,7 @@ from blissmask.config.fields import (
     Text,
     option,
 )
+from blissmask.config.sections import network
 from blissmask.masks.tiers import TierTable
 
 _TIER = "Tiers"
