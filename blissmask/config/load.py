@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from blissmask.config.fields import choices_of, item_type, plain_type, range_text
+from blissmask.config.fields.accepted import choices_of, item_type, plain_type, range_text
 from blissmask.config.model import Config, section_type
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.config.sections.dataset_section import SUBJECTS

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from blissmask.config.fields import Section
+from blissmask.config.fields.option import Section
 from blissmask.config.sections.dataset_section import CAPTION_OF_PHOTO, PLACEHOLDERS, DatasetSection, GeneralSection
 from blissmask.config.sections.lora_section import LoraSection
 from blissmask.config.sections.mask_loss_section import MaskLossSection

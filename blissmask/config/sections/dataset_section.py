@@ -13,19 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
-from blissmask.config.fields import (
-    BatchSize,
-    Count,
-    FilePath,
-    Index,
-    Int,
-    Number,
-    Section,
-    Suffix,
-    Switch,
-    Text,
-    option,
-)
+from blissmask.config.fields.kinds import BatchSize, Count, FilePath, Index, Int, Number, Suffix, Switch, Text
+from blissmask.config.fields.option import Section, option
 
 _SIZE = "Size and buckets"
 _CAPTION = "Captions"

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from blissmask.config.fields import FilePath, Int, Number, Rank, Section, Switch, Text, option
+from blissmask.config.fields.kinds import FilePath, Int, Number, Rank, Switch, Text
+from blissmask.config.fields.option import Section, option
 
 _PANEL = "LoRA"
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
-from blissmask.config.fields import Feather, Finite, Int, Number, Section, Switch, at_most, option
+from blissmask.config.fields.kinds import Feather, Finite, Int, Number, Switch, at_most
+from blissmask.config.fields.option import Section, option
 
 _PANEL = "Mask loss"
 

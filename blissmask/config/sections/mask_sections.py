@@ -7,18 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator
 
-from blissmask.config.fields import (
-    BatchSize,
-    Feather,
-    FilePath,
-    Int,
-    Number,
-    Section,
-    Suffix,
-    Switch,
-    Text,
-    option,
-)
+from blissmask.config.fields.kinds import BatchSize, Feather, FilePath, Int, Number, Suffix, Switch, Text
+from blissmask.config.fields.option import Section, option
 from blissmask.config.sections import network
 from blissmask.masks.tiers import TierTable
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from blissmask.config.fields import Int, Section, Switch, Text, full_dtype, option
+from blissmask.config.fields.kinds import Int, Switch, Text, full_dtype
+from blissmask.config.fields.option import Section, option
 
 _PANEL = "Memory and speed"
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from blissmask.config.fields import DtypeName, FilePath, Section, Switch, Text, option
+from blissmask.config.fields.kinds import DtypeName, FilePath, Switch, Text
+from blissmask.config.fields.option import Section, option
 
 _MODEL = "Model files"
 _CACHE = "Cache"

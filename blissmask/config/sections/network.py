@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from blissmask.config.fields import Section, option
+from blissmask.config.fields.option import Section, option
 from blissmask.errors import UsageError
 
 _PANEL = "Network"

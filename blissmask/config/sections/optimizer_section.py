@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from blissmask.config.fields import Finite, Int, Number, Section, Text, at_most, option
+from blissmask.config.fields.kinds import Finite, Int, Number, Text, at_most
+from blissmask.config.fields.option import Section, option
 
 _PANEL = "Optimiser"
 _MOST_NORM = 1e30

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from blissmask.config.fields import Int, Section, Switch, option
+from blissmask.config.fields.kinds import Int, Switch
+from blissmask.config.fields.option import Section, option
 
 
 def _cores() -> int:

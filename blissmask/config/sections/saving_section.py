@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from blissmask.config.fields import DtypeName, FilePath, Int, Number, Rank, Section, Switch, Text, option
+from blissmask.config.fields.kinds import DtypeName, FilePath, Int, Number, Rank, Switch, Text
+from blissmask.config.fields.option import Section, option
 
 _SAVING = "Saving"
 _COMBINING = "Combining LoRA files"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from blissmask.config.fields import Int, Number, Section, Switch, option
+from blissmask.config.fields.kinds import Int, Number, Switch
+from blissmask.config.fields.option import Section, option
 
 _PANEL = "Timesteps"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from blissmask.config.fields import Int, MicroBatches, Number, Section, Seed, Switch, option
+from blissmask.config.fields.kinds import Int, MicroBatches, Number, Seed, Switch
+from blissmask.config.fields.option import Section, option
 
 _PANEL = "Training"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from blissmask.config.fields import unusual_numbers
+from blissmask.config.fields.option import unusual_numbers
 from blissmask.config.model import Config
 from blissmask.config.sections.lora_section import LoraSection
 from blissmask.config.sections.optimizer_section import OptimizerSection

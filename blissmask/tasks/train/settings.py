@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from blissmask.config.fields import Section, lasting_fields
+from blissmask.config.fields.option import Section, lasting_fields
 from blissmask.config.model import Config
 from blissmask.families.family import FamilyForTask
 from blissmask.processes import Processes

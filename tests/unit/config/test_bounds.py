@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from blissmask.config.fields import MOST_MICRO_BATCHES, Number
+from blissmask.config.fields.kinds import MOST_MICRO_BATCHES, Number
 from blissmask.config.model import Config
 from blissmask.config.sections.optimizer_section import OptimizerSection
 from blissmask.config.sections.train_section import TrainSection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping
 
-from blissmask.config.fields import Section
+from blissmask.config.fields.option import Section
 from blissmask.config.model import Config
 from blissmask.tasks.train.settings import REMEMBERED
 

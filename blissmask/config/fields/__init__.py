@@ -1,0 +1,1 @@
+"""How a field of the configuration is written: what values it takes, how it is declared, how others ask it."""
