@@ -16,7 +16,9 @@ from blissmask.cli.next_step import next_step
 from blissmask.cli.prepare import Part, refuse_captions_without, refuse_missing_references, road
 from blissmask.cli.stops import STOPPED_AT_ONCE, Stops, stopping
 from blissmask.cli.typed import typed_for_commands
-from blissmask.config.load import Flags, Spellings, find_config, load_config
+from blissmask.config.config_file import find_config
+from blissmask.config.flags import Flags, Spellings
+from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError, InputError, Problem
 from blissmask.events import Noted

@@ -17,7 +17,7 @@ from blissmask.cli.commands import CONFIG_SECTIONS_OF_ALL, Command
 from blissmask.cli.options import CONFIG_HELP, flag_of, flags_of, metavar_of, own_fields
 from blissmask.config.fields.accepted import choices_of, plain_type, range_text
 from blissmask.config.fields.option import shown_of
-from blissmask.config.load import table_name
+from blissmask.config.model import table_name
 from blissmask.ui.help_screen import HelpScreen, OptionLine, Topic
 
 _RUNNING = "Running"

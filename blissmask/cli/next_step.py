@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blissmask.config.load import DEFAULT_NAME
+from blissmask.config.config_file import DEFAULT_NAME
 from blissmask.config.model import Config
 from blissmask.errors import Hint
 from blissmask.plurals import counted, verb

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from blissmask.cli.typed import spellings
 from blissmask.config.fields.accepted import choices_of, item_type, plain_type
 from blissmask.config.fields.option import shown_of
-from blissmask.config.load import Spellings
+from blissmask.config.flags import Spellings
 from blissmask.config.model import section_type
 from blissmask.errors import UsageError
 from blissmask.plugins import Registry

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cli.commands import APPLY, CACHE, INSTANCE, MASKS, TO_ALPHA, TRAIN, Command
-from blissmask.config.load import Flags
+from blissmask.config.flags import Flags
 from blissmask.config.model import Config
 from blissmask.config.sections.mask_sections import SubjectSection
 from blissmask.errors import Problem, UsageError

@@ -49,7 +49,7 @@ def show_starter(name: str, photos: Path | None) -> None:
         InputError: ``photos`` cannot be read.
     """
     # Here, since the list of commands names the starters: reading the configuration takes as long as the rest of it.
-    from blissmask.config.load import DEFAULT_NAME
+    from blissmask.config.config_file import DEFAULT_NAME
 
     text, count = starter(name, photos)
     out().print(text, end="")

@@ -16,7 +16,7 @@ from blissmask.cli.execute import execute
 from blissmask.cli.help import help_screen
 from blissmask.cli.options import PAIR, TYPED, with_flags
 from blissmask.cli.typed import flag_every_value
-from blissmask.config.load import Spellings
+from blissmask.config.flags import Spellings
 from blissmask.ui.help_screen import show_help
 
 

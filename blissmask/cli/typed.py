@@ -11,7 +11,7 @@ from blissmask.cli.commands import COMMANDS
 from blissmask.config.other_trainers import our_spelling
 
 if TYPE_CHECKING:
-    from blissmask.config.load import Flags, Spellings
+    from blissmask.config.flags import Flags, Spellings
 
 # A word such as `-5` is a number, not a flag.
 _FLAG = re.compile(r"--?[A-Za-z].*", re.DOTALL)

@@ -74,7 +74,7 @@ def _unknown_flag(flag: str, known: Iterable[str], context: Any, *, shown: str) 
         return _misplaced(shown, owners, context)
     if flag in (_STARTER, _PHOTOS):
         # Here, since every command line imports this module, and few have a mistake.
-        from blissmask.config.load import DEFAULT_NAME
+        from blissmask.config.config_file import DEFAULT_NAME
 
         return Problem(f"`{shown}` goes without a command", fix=f"type `blissmask {_STARTER} NAME > {DEFAULT_NAME}`")
     if advice := advice_for(flag):

@@ -33,6 +33,8 @@ from blissmask.config.sections.saving_section import (
 from blissmask.config.sections.timesteps_section import TimestepsSection
 from blissmask.config.sections.train_section import TrainSection
 
+LISTS = ("datasets", "subjects")
+"""Sections of which there may be several tables."""
 _GENERAL_FIELDS = frozenset(GeneralSection.model_fields)
 
 
@@ -149,6 +151,11 @@ def _completed(dataset: Any, inherited: Mapping[str, Any]) -> Any:
     # JSON can say null where TOML leaves a key out.
     given = {name: value for name, value in dataset.items() if value is not None or name not in _GENERAL_FIELDS}
     return {**inherited, **given}
+
+
+def table_name(section: str) -> str:
+    """Return how a section's table is written in the file, for messages."""
+    return f"`[[{section}]]`" if section in LISTS else f"`[{section}]`"
 
 
 def section_type(name: str) -> type[Section]:

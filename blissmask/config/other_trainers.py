@@ -23,6 +23,20 @@ SAME_MEANING: Mapping[str, str] = MappingProxyType(
 )
 """Their name -> our field; both are taken on the command line."""
 
+DATASET_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "flux_kontext_no_resize_control": "no_resize_control",
+        "qwen_image_edit_no_resize_control": "no_resize_control",
+        "qwen_image_edit_control_resolution": "control_resolution",
+        # These four are from AkaneTendo25's fork of musubi-tuner, which trains with masks.
+        "loss_mask_directory": "mask_directory",
+        "default_loss_mask_path": "default_mask",
+        "loss_mask_use_alpha": "alpha_mask",
+        "loss_mask_invert": "invert_mask",
+    }
+)
+"""Their key of a dataset -> ours; both are read in a file."""
+
 _MEANT: Mapping[str, str] = MappingProxyType(
     {
         "lr": "learning_rate",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blissmask.config.load import STARTER
+from blissmask.config.config_file import STARTER
 from blissmask.config.model import Config
 from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import Buckets, make_buckets

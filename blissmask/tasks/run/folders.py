@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.load import STARTER, STARTERS
+from blissmask.config.config_file import STARTER, STARTERS
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.content import shared_places, without_links

@@ -6,7 +6,8 @@ import tomli
 from blissmask.cli.app import build_app
 from blissmask.cli.starters import BLANK, fitted, names, starter
 from blissmask.cli.usage import as_usage_error
-from blissmask.config.load import STARTERS, load_config
+from blissmask.config.config_file import STARTERS
+from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.families.registry import load_family

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.config.load import STARTER
+from blissmask.config.config_file import STARTER
 from blissmask.config.model import Config
 from blissmask.config.sections.model_section import ModelSection
 from blissmask.errors import Hint, UsageError

@@ -1,0 +1,93 @@
+"""The configuration file as plain data: where it is, and reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
+from blissmask.errors import UsageError
+from blissmask.storage.limits import MOST_CONFIG, MOST_KEYS, refuse_larger
+from blissmask.storage.ordinary import read_text
+
+DEFAULT_NAME = "blissmask.toml"
+"""Read from the working folder when no file is named."""
+
+_START = f"`blissmask --starter NAME > {DEFAULT_NAME}` writes a configuration to start from"
+STARTER = _START.replace("NAME", "person")
+"""How to mend that there is no configuration."""
+STARTERS = {
+    table: _START.replace("NAME", name)
+    for table, name in {"instance": "group", "apply": "group", "to_alpha": "alpha"}.items()
+}
+"""Table -> the same with a starter that has it, for tables that the first one does not have."""
+
+
+def find_config(named: Path | None) -> Path | None:
+    """Return the file to read: ``named``, else ``blissmask.toml`` in the working folder; None where neither is."""
+    if named is not None:
+        return named
+    default = Path(DEFAULT_NAME)
+    return default if default.is_file() else None
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML or JSON file, by name, nothing in them looked at yet.
+
+    Raises:
+        UsageError: the file cannot be read, is too large, or is no table.
+    """
+    if path.suffix.lower() in (".yaml", ".yml"):
+        fix = f"configurations of ai-toolkit are not read; {STARTER}"
+        raise UsageError("the configuration must be TOML (or JSON), and this is YAML", where=[path], fix=fix)
+    try:
+        refuse_larger(path, MOST_CONFIG)
+        raw = read_text(path, encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the configuration: {error.strerror}",
+            where=[path],
+            fix=f"paths start at {Path.cwd()}; {STARTER}",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
+    try:
+        data = _parse(raw, is_json=path.suffix.lower() == ".json")
+    except DocumentError as error:
+        where = [f"{path}, {error.place}" if error.place else path]
+        raise UsageError(f"the configuration cannot be parsed: {error}", where=where, fix=error.fix) from error
+    if not isinstance(data, dict):
+        raise UsageError("the configuration must be a table", where=[path])
+    if _keys_in(data) > MOST_KEYS:
+        raise UsageError(f"the configuration has more than the {MOST_KEYS} keys that are read", where=[path])
+    return data
+
+
+def _parse(text: str, *, is_json: bool) -> Any:
+    if not is_json:
+        return parse_toml(text)
+    value = parse_json(text)
+    refuse_half_characters(value)
+    return value
+
+
+def _keys_in(value: Any) -> int:
+    """Return the number of keys in a value, tables in it included; counting ends beyond the limit."""
+    count, waiting = 0, [value]
+    while waiting and count <= MOST_KEYS:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            count += len(inner)
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+    return count
+
+
+def dataset_tables(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tables of [[datasets]]; what is no table, or no list, is left for the validation to name."""
+    datasets = data.get("datasets")
+    if not isinstance(datasets, list):
+        return []
+    return [dataset for dataset in datasets if isinstance(dataset, dict)]
