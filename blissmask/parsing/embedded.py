@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.config.sections.network import refuse_network_options
-from blissmask.free_memory import give_back, is_large
+from blissmask.free_memory import give_back
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes
@@ -102,8 +102,7 @@ def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene, float]:
     scene = scene_of(photo)
     class_map = map_classes(photo, scene)
     pixels = photo.width * photo.height
-    if is_large(pixels):
-        give_back_store()
+    give_back_store(pixels)
     photo.forget_copies()
     joined = join_bodies(class_map, scene)
     in_front = share_in_front(photo, class_map, joined, scene)

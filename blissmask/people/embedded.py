@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.config.sections.network import refuse_network_options
-from blissmask.free_memory import give_back, is_large
+from blissmask.free_memory import give_back
 from blissmask.licence import Licence
 from blissmask.masks.components import Parts, choose_parts
 from blissmask.people.people_backend import PeopleBackend, Person
@@ -94,8 +94,7 @@ class EmbeddedPeople:
             return []
         class_map = map_classes(photo, scene)
         pixels = photo.width * photo.height
-        if is_large(pixels):
-            give_back_store()
+        give_back_store(pixels)
         photo.forget_copies()
         class_map = join_bodies(class_map, scene)
         size_wh, claims_Phw = class_map.size_wh, ownership(scene.figures, class_map)

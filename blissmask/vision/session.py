@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MissingPackageError, ModelError
+from blissmask.free_memory import is_large
 from blissmask.storage.content import file_sha256
 
 if TYPE_CHECKING:
@@ -54,15 +55,20 @@ def run(name: str, input_array: NDArray[np.float32]) -> list[NDArray[np.float32]
     return outputs
 
 
-def give_back_store() -> None:
-    """Give the memory that no network uses at the moment back to the system.
+def give_back_store(pixels: int) -> None:
+    """Give the memory that no network uses at the moment back to the system, after networks saw a large photo.
 
     The store keeps all that networks ever used at the same time: 110 MB, and 75 MB more for a second photo at once. The
-    next photo asks for it again, which takes 40 ms: worth it only after a large photo, whose pixels need more.
+    next photo asks for it again, which takes 40 ms: worth it only where the photo's own pixels need more.
+
+    Args:
+        pixels: of the photo; nothing is given back after a small one, see :func:`is_large <blissmask.free_memory.is_large>`.
 
     Raises:
         MissingPackageError, ModelError: as :func:`run`.
     """
+    if not is_large(pixels):
+        return
     runtime = _runtime()
     with _sharing:
         shared = _share_memory(runtime)

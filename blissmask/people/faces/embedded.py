@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.free_memory import is_large
 from blissmask.licence import Licence
 from blissmask.people.faces.face_reader import Face, FaceReader, Thresholds
 from blissmask.vision.faces import face_detector, face_embedding, face_mesh
@@ -47,8 +46,7 @@ class EmbeddedFaces:
             )
             for mesh in faces_of(photo)
         ]
-        if is_large(photo.width * photo.height):
-            give_back_store()
+        give_back_store(photo.width * photo.height)
         return faces
 
 

@@ -13,6 +13,9 @@ from blissmask import free_memory
 from blissmask.errors import MissingPackageError, ModelError
 from blissmask.vision import session
 
+LARGE = 6000 * 8000
+"""Pixels of a photo whose memory is given back."""
+
 
 def test_every_weights_file_has_its_recorded_sha256():
     files = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in session.WEIGHTS_FOLDER.glob("*.onnx")}
@@ -74,14 +77,14 @@ def test_the_store_is_shared_where_onnxruntime_registers_it(monkeypatch, refusal
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
 def test_what_networks_took_is_given_back():
     def resident():
-        free_memory.give_back(6000 * 8000)
+        free_memory.give_back(LARGE)
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    session.give_back_store()
+    session.give_back_store(LARGE)
     before = resident()
     session.run("selfie_multiclass_256x256", np.zeros((1, 256, 256, 3), np.float32))
     taken = resident() - before
-    session.give_back_store()
+    session.give_back_store(LARGE)
     # The network's weights stay.
     assert resident() - before < taken - 10e6
 
@@ -89,7 +92,12 @@ def test_what_networks_took_is_given_back():
 def test_nothing_is_given_back_where_the_store_is_not_shared(monkeypatch):
     monkeypatch.setattr(session, "_share_memory", lambda runtime: False)
     monkeypatch.setattr(session, "_session", lambda name: pytest.fail("a network ran"))
-    session.give_back_store()
+    session.give_back_store(LARGE)
+
+
+def test_nothing_is_given_back_after_a_small_photo(monkeypatch):
+    monkeypatch.setattr(session, "_runtime", lambda: pytest.fail("onnxruntime was asked"))
+    session.give_back_store(512 * 768)
 
 
 def test_weights_identity_changes_with_any_network():
