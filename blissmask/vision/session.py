@@ -62,7 +62,7 @@ def give_back_store(pixels: int) -> None:
     next photo asks for it again, which takes 40 ms: worth it only where the photo's own pixels need more.
 
     Args:
-        pixels: of the photo; nothing is given back after a small one, see :func:`is_large <blissmask.free_memory.is_large>`.
+        pixels: of the photo; nothing is given back after a small one, see :func:`free_memory.is_large`.
 
     Raises:
         MissingPackageError, ModelError: as :func:`run`.
