@@ -19,7 +19,9 @@ from blissmask.training.data.batches import MicroBatch
 from blissmask.training.device import is_out_of_memory
 from blissmask.training.experts import FrozenExpert, Learner, StepSchedule
 from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras
-from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
+from blissmask.training.lora.layers.inject import drop_unreached, inject_lora
+from blissmask.training.lora.layers.lora import Lora, LoraShape
+from blissmask.training.lora.layers.share import share_lora
 from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.memory.block_compiler import BlockCompiler
 from blissmask.training.memory.blocks import shard_base

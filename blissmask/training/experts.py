@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from blissmask.cachefile.read import read_metadata
 from blissmask.families.protocol import Denoiser, Expert
-from blissmask.training.lora.layers import Lora
+from blissmask.training.lora.layers.lora import Lora
 from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.memory.block_compiler import BlockCompiler, Result
 from blissmask.training.memory.offload import BlockSwap, CpuWeights, move_weights

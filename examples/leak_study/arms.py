@@ -45,7 +45,7 @@ from blissmask.tasks.train.rules import (
 from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
 from blissmask.training.step.run_step import run_step

@@ -24,7 +24,8 @@ from blissmask.families.wan.denoiser import WanDenoiser
 from blissmask.training.data.batches import MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.step.run_step import noise_batch, run_step
 from blissmask.training.step.step_rule import StepRule, holds_outside
 from blissmask.training.timesteps import uniform
@@ -123,7 +124,7 @@ def long_rows(size: Size) -> list[Row]:
     ours, unfolded, of_peft, checkpointed = (make_learner() for _ in range(4))
     unfolded.denoiser.folds_padding = of_peft.denoiser.folds_padding = False
     for layer in of_peft.lora.layers.values():
-        # An instance's attribute before the class's method: see `training/lora/product.py`.
+        # An instance's attribute before the class's method: see `training/lora/layers/product.py`.
         del layer.forward
     checkpointed.denoiser.module.enable_gradient_checkpointing()
     plain, held = StepRule(seed=1), StepRule(seed=1, prior=PriorRule(1.0))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from blissmask.training.lora.file import lora_contents, write_lora
 from blissmask.training.lora.formats import LoraFormat
-from blissmask.training.lora.layers import Lora
+from blissmask.training.lora.layers.lora import Lora
 
 
 def save_lora(

@@ -13,7 +13,8 @@ from blissmask.families.protocol import Batch
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.step import prepared_batch
 from blissmask.training.step import run_step as step_module
 from blissmask.training.step.run_step import run_step

@@ -47,7 +47,7 @@ from blissmask.tasks.train.train_lora import learner_plan_of
 from blissmask.training.data.prefetch import ItemStore
 from blissmask.training.device import find_device
 from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import adapters_off
+from blissmask.training.lora.layers.lora import adapters_off
 from blissmask.training.validation import HeldOut, validate
 
 SHEET = "items.html"

@@ -28,8 +28,8 @@ from blissmask.training.device import find_device
 from blissmask.training.experts import wanted_experts
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
+from blissmask.training.lora.layers.targets import check_patterns
 from blissmask.training.lora.peft_files import alpha_warnings
-from blissmask.training.lora.targets import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
 from blissmask.training.record.states.find import state_folders

@@ -17,7 +17,7 @@ from blissmask.families.protocol import Expert
 from blissmask.masks.tiers import TierTable, WeightTier
 from blissmask.plurals import counted
 from blissmask.training.lora.base_weights import BaseLora
-from blissmask.training.lora.layers import LoraShape
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions
 from blissmask.training.record.saving import Outputs, output_names

@@ -35,7 +35,7 @@ from blissmask.plurals import verb
 from blissmask.storage.seen import NOTHING_SEEN, Seen
 from blissmask.training.lora.formats import NAMED_KEYS, LoraFormat, split_key, to_format, to_native
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
-from blissmask.training.lora.layers import ADAPTER, Lora
+from blissmask.training.lora.layers.lora import ADAPTER, Lora
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
 from blissmask.training.lora.norms import norm_ratio
 from blissmask.training.lora.peft_files import as_diffusers, without_adapter

@@ -18,7 +18,7 @@ from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Denoiser
 from blissmask.families.registry import load_family
 from blissmask.training.lora.fused import PART_ORDER, ApartNames, apart_names
-from blissmask.training.lora.targets import matching_names
+from blissmask.training.lora.layers.targets import matching_names
 
 
 @dataclass(frozen=True, slots=True)

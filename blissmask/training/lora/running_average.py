@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from blissmask.training.lora.layers import Lora
+from blissmask.training.lora.layers.lora import Lora
 
 
 class RunningAverage:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.families.files.tensor_files import open_checkpoint
-from blissmask.training.lora.layers import LoraShape
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.memory.offload import MOST_PRESENT
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.memory.quantised import NF4_BLOCK

@@ -25,7 +25,8 @@ from blissmask.processes import ALONE, Processes
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import adapters_off, limit_norms
+from blissmask.training.lora.layers.lora import adapters_off
+from blissmask.training.lora.layers.norm_limit import limit_norms
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.step.prepared_batch import PreparedBatch, prepare

@@ -29,7 +29,7 @@ class StepRule:
         weighting: see ``timesteps.loss_factors``.
         strata: see ``timesteps.draw_levels``.
         max_grad_norm: 0 for no clipping.
-        max_weight_norm: see ``lora.layers.limit_norms``; 0 for no limit.
+        max_weight_norm: see ``limit_norms``; 0 for no limit.
         subjects: several, whose regions are told apart in the logs.
     """
 

@@ -33,7 +33,7 @@ from blissmask.training.build import LearnerPlan, load_frozen_expert, load_previ
 from blissmask.training.device import is_out_of_memory, release_memory
 from blissmask.training.eval_mode import evaluation_mode
 from blissmask.training.experts import FrozenExpert, Learner
-from blissmask.training.lora.layers import follow_lora
+from blissmask.training.lora.layers.share import follow_lora
 from blissmask.training.record.states.folders import state_path
 
 _FOLDER = "sample"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
 from tests.builders.families import tiny_denoiser
 from tests.builders.lora_file import save_lora

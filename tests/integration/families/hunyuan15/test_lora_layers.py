@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from blissmask.training.lora.file import load_lora
-from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import ADAPTER, LoraShape
 from blissmask.training.lora.norms import output_norms
 from tests.builders.families import tiny_denoiser
 from tests.builders.lora_conversion import assert_same, there_and_back

@@ -18,7 +18,8 @@ from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from tests.builders.cached_families import write_cache
 from tests.builders.families import TINY, family_of, tiny_denoiser
 from tests.builders.single_files import FP32

@@ -6,7 +6,8 @@ from diffusers import WanTransformer3DModel
 
 from blissmask.families.files.loading import place
 from blissmask.families.wan.denoiser import WanDenoiser
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.memory.estimate import _KEPT, _KEPT_DORA
 
 

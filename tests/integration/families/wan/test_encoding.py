@@ -12,7 +12,8 @@ from blissmask.families.protocol import Batch, OneFrame
 from blissmask.families.wan import text_padding, tiny
 from blissmask.families.wan.image_to_video import clip_features
 from blissmask.families.wan.text import clean_caption
-from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape, adapters_off
 from tests.builders.families import TINY, family_of, tiny_denoiser
 from tests.builders.single_files import FP32, state_of
 

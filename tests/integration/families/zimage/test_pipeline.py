@@ -116,7 +116,8 @@ def test_a_cache_of_musubi_tuner_gives_the_batch_that_ours_does(tmp_path):
 
 
 def test_training_on_one_fixed_batch_lowers_its_loss(tmp_path):
-    from blissmask.training.lora.layers import LoraShape, inject_lora
+    from blissmask.training.lora.layers.inject import inject_lora
+    from blissmask.training.lora.layers.lora import LoraShape
 
     batch = batch_of(write_cache(tmp_path, family_of("z-image")))
     target, inputs = noise_batch(batch, torch.tensor([0.3, 0.7]), seed=1, device=CPU)

@@ -11,7 +11,8 @@ from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.families.files.miniature import is_tiny_identity
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras, fused_identity
-from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import ADAPTER, LoraShape
 from blissmask.training.memory import quantised
 from tests.builders.families import NAMES, PLAIN, TWO_EXPERTS, has_fused_layers, tiny_denoiser
 from tests.builders.lora_file import save_lora

@@ -11,7 +11,8 @@ from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training_or_forecast
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.lora.names import layer_names
 from tests.builders.families import NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import convert

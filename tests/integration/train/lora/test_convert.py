@@ -15,7 +15,8 @@ from blissmask.errors import InputError, ModelError, UsageError
 from blissmask.tasks.convert_lora import convert_lora
 from blissmask.tasks.run.plan import Action
 from blissmask.training.lora.file import load_lora
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from tests.builders.command import run_here
 from tests.builders.families import CACHE_SUFFIX, NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import assert_same, convert, there_and_back

@@ -7,7 +7,8 @@ from safetensors import safe_open
 from blissmask.errors import UsageError
 from blissmask.families.files.part import Part
 from blissmask.training.lora.file import DORA_DIVISOR, load_lora
-from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import ADAPTER, LoraShape
 from tests.builders.families import PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import convert
 from tests.builders.lora_file import save_lora

@@ -8,7 +8,8 @@ import torch
 
 from blissmask.families.registry import load_family
 from blissmask.training.lora.file import load_lora, lora_contents
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
 from tests.builders.families import NAMES, PLAIN, has_fused_layers, tiny_denoiser
 from tests.builders.lora_file import save_lora

@@ -7,7 +7,8 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.file import load_lora
-from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import ADAPTER, LoraShape
 from tests.builders.families import PLAIN, tiny_denoiser
 from tests.builders.lora_file import save_lora
 from tests.builders.training import run, seeded, train_config

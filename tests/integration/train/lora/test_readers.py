@@ -11,7 +11,8 @@ from blissmask.config.model import Config
 from blissmask.families.registry import load_family
 from blissmask.tasks.train.odd_options import lora_part_readers, part_reader_warnings
 from blissmask.training.lora.formats import split_key
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.lora.names import layer_names
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
 from tests.builders.families import NAMES, family_of, has_fused_layers, tiny_denoiser

@@ -18,7 +18,8 @@ from blissmask.training import device as device_module
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.step import run_step as step_module
 from blissmask.training.step.run_step import run_step

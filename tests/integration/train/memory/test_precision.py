@@ -6,7 +6,8 @@ import torch
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
-from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape, adapters_off
 from blissmask.training.step.run_step import noise_batch
 from tests.builders.cached_families import write_cache
 from tests.builders.families import PLAIN, TASKS, family_of, tiny_denoiser

@@ -10,7 +10,9 @@ from blissmask.families.protocol import Batch
 from blissmask.media.image import read_image
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.file import load_lora
-from blissmask.training.lora.layers import LoraShape, follow_lora, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
+from blissmask.training.lora.layers.share import follow_lora
 from tests.builders.families import PLAIN, TWO_EXPERTS, tiny_denoiser
 from tests.builders.lora_file import save_lora
 from tests.builders.training import TEXT_WIDTH, run, seeded, tensors_of, train_config

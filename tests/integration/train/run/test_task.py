@@ -10,7 +10,8 @@ from blissmask.tasks.train import train_lora
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.lora.file import load_lora
-from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape, adapters_off
 from blissmask.training.record.metrics import read_log
 from blissmask.training.step.run_step import noise_batch
 from tests.builders.families import CACHE_SUFFIX, PLAIN, tiny_denoiser

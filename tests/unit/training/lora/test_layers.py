@@ -10,7 +10,9 @@ from torch import nn
 
 from blissmask.errors import MachineError, ModelError, UsageError
 from blissmask.training.lora.file import read_lora
-from blissmask.training.lora.layers import LoraShape, adapters_off, drop_unreached, inject_lora, share_lora
+from blissmask.training.lora.layers.inject import drop_unreached, inject_lora
+from blissmask.training.lora.layers.lora import LoraShape, adapters_off
+from blissmask.training.lora.layers.share import share_lora
 
 
 class TwoPaths(nn.Module):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape, adapters_off
 from blissmask.training.memory.quantised import INT8, quantise_blocks
 
 ROWS = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(1))

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.lora.running_average import RunningAverage
 
 

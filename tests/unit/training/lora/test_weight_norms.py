@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora, limit_norms
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import ADAPTER, LoraShape
+from blissmask.training.lora.layers.norm_limit import limit_norms
 from blissmask.training.lora.norms import product_norm
 from tests.builders.training import seeded
 

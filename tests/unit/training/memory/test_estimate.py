@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from blissmask.training.lora.layers import LoraShape
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.memory.estimate import Load, choose_options, estimate, forecast, resting_bytes, size_of
 from blissmask.training.memory.options import MemoryOptions
 

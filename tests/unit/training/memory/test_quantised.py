@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from blissmask.errors import ModelError
-from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.lora.layers.inject import inject_lora
+from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.memory.quantised import (
     FLOAT8,
     INT8,

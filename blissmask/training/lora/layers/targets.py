@@ -31,7 +31,7 @@ def target_names(denoiser: Denoiser, *, include: Sequence[str], exclude: Sequenc
 
     Args:
         denoiser: names the layers that are adapted by default.
-        include, exclude: as in :class:`blissmask.training.lora.layers.LoraShape`.
+        include, exclude: as in :class:`blissmask.training.lora.layers.lora.LoraShape`.
 
     Raises:
         UsageError: a pattern is no regular expression, or the patterns leave no layer.

@@ -3,7 +3,7 @@
 peft 0.21 computes ``result + B(A(x)) * scaling``: two passes over an output that is as large as the layer's, forwards,
 and one backwards. Here the scale and the sum are part of the product (``addmm``). A whole step of a four-block Wan of
 256 channels at 1,024 tokens took 0.93 to 0.96 times as long, and its gradients are equal to rounding. Adapters compute
-in the precision of the frozen layer, for which see :mod:`layers`.
+in the precision of the frozen layer, for which see :mod:`precision`.
 """
 
 from __future__ import annotations
