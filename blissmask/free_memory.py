@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from blissmask.give_back import can_give_back
 from blissmask.processes import this_process
 
 BYTES_PER_PIXEL = 8
@@ -19,16 +17,13 @@ and 291 MB, means of three, one of `to-alpha` 178 MB (313 MB where the photo is 
 MB. Two that decode a photo at the same moment take 350 MB each: Pillow's picture has 4 bytes a pixel, and ours 3.
 """
 _BYTES_PER_PIXEL_KEPT = 11
-"""The same where :func:`give_back` can give nothing back.
+"""The same where nothing can be given back, see :func:`give_back.can_give_back`.
 
-Measured before there was that function: `instance` and `masks` added 524 and 509 MB.
+Measured before anything was given back: `instance` and `masks` added 524 and 509 MB.
 """
 
 _SHARE = 0.8
 """Share of the free memory that workers may take: the rest is for networks, results that wait, and other programs."""
-
-_LARGE_PHOTO = 12_000_000
-"""Pixels of a photo that takes as much memory, 3 bytes each, as the planes of the working copy that it is parsed by."""
 
 _GROUPS = Path("/sys/fs/cgroup")
 _NAMES = (
@@ -41,33 +36,6 @@ The kernel drops such copies when a process needs memory, so they count as free.
 """
 _UNKNOWN = 8 << 30
 """For macOS, where neither source exists: most LoRA data sets fit into it, and most machines have it."""
-
-
-def give_back(pixels: int) -> None:
-    """Give memory that was freed back to the system, where the C library keeps it for later: glibc, on Linux.
-
-    Each thread keeps what it freed below a piece in use: with a photo of 48 megapixels 60 to 100 MB, which no other
-    thread may use.
-
-    Args:
-        pixels: of the photo at hand. Nothing is given back after a small one, for which it would be asked for again
-            at once: that took a tenth of the time of a photo of 512 px.
-    """
-    trim = _trim()
-    if trim is not None and is_large(pixels):
-        trim(0)
-
-
-def is_large(pixels: int) -> bool:
-    """Return whether a photo of so many pixels takes so much memory that what others no longer need is given back."""
-    return pixels >= _LARGE_PHOTO
-
-
-@functools.cache
-def _trim() -> ctypes._NamedFuncPointer | None:
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        return ctypes.CDLL(None).malloc_trim
-    return None
 
 
 def free_cpu_memory() -> int:
@@ -140,5 +108,5 @@ def workers_for(cores: int, largest_pixels: int, free_bytes: int) -> int:
     """
     if not largest_pixels:
         return cores
-    for_each_pixel = BYTES_PER_PIXEL if _trim() is not None else _BYTES_PER_PIXEL_KEPT
+    for_each_pixel = BYTES_PER_PIXEL if can_give_back() else _BYTES_PER_PIXEL_KEPT
     return max(1, min(cores, int(free_bytes * _SHARE) // (largest_pixels * for_each_pixel)))

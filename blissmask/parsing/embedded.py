@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.config.sections.network import refuse_network_options
-from blissmask.free_memory import give_back
+from blissmask.give_back import give_back
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.config.sections.network import refuse_network_options
-from blissmask.free_memory import give_back
+from blissmask.give_back import give_back
 from blissmask.licence import Licence
 from blissmask.masks.components import Parts, choose_parts
 from blissmask.people.people_backend import PeopleBackend, Person

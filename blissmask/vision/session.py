@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MissingPackageError, ModelError
-from blissmask.free_memory import is_large
+from blissmask.give_back import is_large
 from blissmask.storage.content import file_sha256
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def give_back_store(pixels: int) -> None:
     next photo asks for it again, which takes 40 ms: worth it only where the photo's own pixels need more.
 
     Args:
-        pixels: of the photo; nothing is given back after a small one, see :func:`free_memory.is_large`.
+        pixels: of the photo; nothing is given back after a small one, see :func:`give_back.is_large`.
 
     Raises:
         MissingPackageError, ModelError: as :func:`run`.

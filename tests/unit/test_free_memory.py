@@ -3,7 +3,8 @@
 import pytest
 
 from blissmask import free_memory
-from blissmask.free_memory import free_cpu_memory, give_back, room_in_groups, workers_for
+from blissmask.free_memory import free_cpu_memory, room_in_groups, workers_for
+from blissmask.give_back import give_back
 
 GIB = 1 << 30
 
@@ -55,18 +56,18 @@ def test_the_memory_of_this_machine_is_found():
     [(16, 12, 16, 16), (16, 48, 4, 8), (16, 48, 2, 4), (2, 48, 64, 2), (8, 170, 0, 1), (8, 0, 0, 8)],
 )
 def test_workers_are_as_many_as_cores_and_memory_are_enough_for(monkeypatch, cores, megapixels, free, workers):
-    monkeypatch.setattr(free_memory, "_trim", lambda: print)
+    monkeypatch.setattr("blissmask.give_back._trim", lambda: print)
     assert workers_for(cores, megapixels * 10**6, free * GIB) == workers
 
 
 def test_workers_are_fewer_where_memory_is_not_given_back(monkeypatch):
-    monkeypatch.setattr(free_memory, "_trim", lambda: None)
+    monkeypatch.setattr("blissmask.give_back._trim", lambda: None)
     assert workers_for(16, 48 * 10**6, 4 * GIB) == 6
 
 
 def test_memory_is_given_back_after_large_photos_alone(monkeypatch):
     given = []
-    monkeypatch.setattr(free_memory, "_trim", lambda: given.append)
+    monkeypatch.setattr("blissmask.give_back._trim", lambda: given.append)
     give_back(512 * 512)
     assert given == []
     give_back(6000 * 8000)

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from blissmask import free_memory
 from blissmask.errors import MissingPackageError, ModelError
+from blissmask.give_back import give_back
 from blissmask.vision import session
 
 LARGE = 6000 * 8000
@@ -77,7 +77,7 @@ def test_the_store_is_shared_where_onnxruntime_registers_it(monkeypatch, refusal
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
 def test_what_networks_took_is_given_back():
     def resident():
-        free_memory.give_back(LARGE)
+        give_back(LARGE)
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     session.give_back_store(LARGE)

@@ -1,11 +1,12 @@
 """The precision in which LoRA layers compute.
 
 Weights, gradients and optimiser are always float32. peft also converts the input of each layer to float32. That keeps a
-second copy of the input for the backward pass, twice as large as the first, and leaves a GPU's fast units idle. On a bfloat16 base the adapters therefore compute in bfloat16, as the layers that they adapt do. A
-block of a 1.3B video model then keeps 66 bytes per token and width instead of 100. The gradient stays as close to that
-of a float32 model, since the rounding of the base decides: 0.8 instead of 0.7 percent away, and 1.1 instead of 1.0, in
-the miniatures of two video families (``tests/integration/train/memory/test_precision.py`` holds the bound). DoRA
-computes in float32, because it divides by norms of the weights, whose rounding every output would show.
+second copy of the input for the backward pass, twice as large as the first, and leaves a GPU's fast units idle. On a
+bfloat16 base the adapters therefore compute in bfloat16, as the layers that they adapt do. A block of a 1.3B video
+model then keeps 66 bytes per token and width instead of 100. The gradient stays as close to that of a float32 model,
+since the rounding of the base decides: 0.8 instead of 0.7 percent away, and 1.1 instead of 1.0, in the miniatures of
+two video families (``tests/integration/train/memory/test_precision.py`` holds the bound). DoRA computes in float32,
+because it divides by norms of the weights, whose rounding every output would show.
 """
 
 from __future__ import annotations
