@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blissmask.cachefile.layout import TextKind, text_name
+from blissmask.cachefile.file_names import TextKind, text_name
 from blissmask.storage.seen import Seen, States
 from blissmask.storage.short_path import ShortPath
 

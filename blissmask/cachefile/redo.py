@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from blissmask.cachefile.fingerprint import Sameness
-from blissmask.cachefile.layout import CAPTION, EMPTY_MASK, FILLED, OUR_FORMAT, OURS, read_mean_weight
+from blissmask.cachefile.metadata import CAPTION, EMPTY_MASK, FILLED, OUR_FORMAT, OURS, read_mean_weight
 
 FILE_CHANGED = "file changed"
 """The reason when a photo, a video or its controls changed. The colours may be the same, e.g. where only alpha did."""

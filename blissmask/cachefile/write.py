@@ -13,17 +13,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from blissmask.cachefile.layout import (
+from blissmask.cachefile.file_names import as_unicode
+from blissmask.cachefile.metadata import OUR_FORMAT, OURS
+from blissmask.cachefile.tensor_keys import (
     LATENTS,
     MASK_REGIONS,
     MASK_SUBCELLS,
     MASK_SUBJECTS,
     MASK_SUBREGIONS,
     MASK_WEIGHTS,
-    OUR_FORMAT,
-    OURS,
     FrameAxis,
-    as_unicode,
     grid_key,
     plain_key,
 )
@@ -88,7 +87,7 @@ def write_latents(
             with ``latents`` are on the latent grid.
         weights_1fhw: mask weights in [0, 1]; None leaves them out.
         regions_4fhw: shares of the tiers in each cell; None leaves them out.
-        metadata: see ``layout``, without ``blissmask.format``, which is added.
+        metadata: see the page of ``cachefile``, without ``blissmask.format``, which is added.
         frame_axis: how the family's latents are spelled.
         subweights_1fhw, subregions_4fhw: the same on the grid of sub-cells, for families that have them.
         subjects_Qfhw: of several subjects, the region shares of each, Q = 4 x subjects, on the finest of these grids.
@@ -116,7 +115,7 @@ def write_text(
         path: the file.
         contents: content name -> tensor, e.g. ``t5`` (L, 4096).
         variable_length: contents whose first axis is the caption's own length.
-        metadata: see ``layout``, without ``blissmask.format``, which is added.
+        metadata: see the page of ``cachefile``, without ``blissmask.format``, which is added.
         seen: what the plan saw of the item's files.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from blissmask.cachefile.layout import FrameAxis
+from blissmask.cachefile.tensor_keys import FrameAxis
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers.lora import Lora
 from blissmask.training.lora.running_average import RunningAverage

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.cachefile.write import save_tensors
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.storage.atomic import publishing

@@ -16,7 +16,7 @@ from diffusers import WanTransformer3DModel
 from latents import GRID_HW
 from torch import Tensor, nn
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.families.protocol import Batch
 from blissmask.families.wan.denoiser import WanDenoiser
 

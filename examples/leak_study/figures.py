@@ -14,7 +14,7 @@ from arms import ARMS, TIER_TABLE, Draw
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.masks.tiers import WeightTier
 from blissmask.masks.weights import to_loss_weight
 

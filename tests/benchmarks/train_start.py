@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from blissmask.cachefile.layout import latent_name, text_name
+from blissmask.cachefile.file_names import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from tests.benchmarks.report import Row, Size, machine, table
 from tests.builders.families import CACHE_SUFFIX, PLAIN

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from blissmask.cachefile.entry import CacheEntry
-from blissmask.cachefile.read import list_headers, load_entry, read_metadata
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_metadata
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.config.model import Config
 from blissmask.families.family import FamilyForTask
 from blissmask.tasks.cache.plan import CachePlan

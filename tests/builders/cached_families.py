@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from blissmask.cachefile.layout import latent_name, text_name
+from blissmask.cachefile.file_names import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from tests.builders.families import CPU, TINY, family_of
 from tests.builders.training import seeded, stripes, weights_of

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader, SharedHeader
-from blissmask.cachefile.layout import CLASS, EMPTY, TextKind, latent_name, text_name
+from blissmask.cachefile.file_names import CLASS, EMPTY, TextKind, latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.config.load import load_config
 from blissmask.families.registry import load_family
 from blissmask.media.image import read_grey, read_image

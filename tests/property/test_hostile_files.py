@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from blissmask.cachefile.layout import latent_name
-from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
+from blissmask.cachefile.file_names import latent_name
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_metadata, read_tensors
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.errors import BlissmaskError
 from blissmask.families.files.tensor_files import open_checkpoint
 from tests.builders.families import CACHE_SUFFIX

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from blissmask.cachefile.layout import FrameAxis
+from blissmask.cachefile.tensor_keys import FrameAxis
 from blissmask.families.encoders.captions import TextReading
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer

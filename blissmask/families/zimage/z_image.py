@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from blissmask.cachefile.layout import FrameAxis
+from blissmask.cachefile.tensor_keys import FrameAxis
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blissmask.cachefile import fingerprint
-from blissmask.cachefile.layout import OURS, text_metadata
+from blissmask.cachefile.metadata import OURS, text_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
 from blissmask.families.protocol import EncodedText, TextEncoder

@@ -15,18 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blissmask.cachefile import fingerprint
-from blissmask.cachefile.layout import (
-    LATENTS,
-    LOOK,
-    MASK_CONTENTS,
-    OUR_FORMAT,
-    OURS,
-    latent_metadata,
-    mean_weight_text,
-    parse_key,
-)
-from blissmask.cachefile.read import read_header, read_metadata, read_tensors
+from blissmask.cachefile.metadata import LOOK, OUR_FORMAT, OURS, latent_metadata, mean_weight_text
+from blissmask.cachefile.read_file import read_metadata, read_tensors
+from blissmask.cachefile.read_headers import read_header
 from blissmask.cachefile.redo import FILE_CHANGED, Redo
+from blissmask.cachefile.tensor_keys import LATENTS, MASK_CONTENTS, parse_key
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from blissmask.cachefile.file_names import as_unicode, text_name
 from blissmask.cachefile.fingerprint import Prints
-from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
 from blissmask.dataset.collect import cache_folder

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from blissmask.cachefile.layout import (
+from blissmask.cachefile.file_names import WRITTEN, LatentName, TextKind, Window, as_unicode, latent_name, text_name
+from blissmask.cachefile.metadata import (
     CROP,
     EMPTY_MASK,
     FILLED,
@@ -16,15 +17,8 @@ from blissmask.cachefile.layout import (
     ORDER_OF,
     SUBJECT,
     SUBJECTS,
-    WRITTEN,
     ZOOM,
-    LatentName,
-    TextKind,
-    Window,
-    as_unicode,
-    latent_name,
     subjects_text,
-    text_name,
     tiers_text,
 )
 from blissmask.cachefile.redo import Redo, Wanted

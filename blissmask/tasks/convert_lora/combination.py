@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from blissmask.cachefile.layout import OURS
+from blissmask.cachefile.metadata import OURS
 from blissmask.config.sections.saving_section import CombineSection
 from blissmask.errors import Problem, UsageError
 from blissmask.families.family import Family

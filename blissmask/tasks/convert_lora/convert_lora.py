@@ -10,8 +10,8 @@ from typing import get_args
 
 from torch import Tensor
 
-from blissmask.cachefile.layout import OURS
-from blissmask.cachefile.read import read_keys, read_metadata
+from blissmask.cachefile.metadata import OURS
+from blissmask.cachefile.read_file import read_keys, read_metadata
 from blissmask.config.model import Config
 from blissmask.config.sections.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, UsageError

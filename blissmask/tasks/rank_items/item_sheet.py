@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import CAPTION, GEOMETRY, MASK_REGIONS, MASK_SUBREGIONS, OURS, as_unicode
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.file_names import as_unicode
+from blissmask.cachefile.metadata import CAPTION, GEOMETRY, OURS
+from blissmask.cachefile.read_file import read_metadata
+from blissmask.cachefile.tensor_keys import MASK_REGIONS, MASK_SUBREGIONS
 from blissmask.dataset.collect import collect
 from blissmask.dataset.geometry import cover, read_geometry
 from blissmask.dataset.item import DatasetItem, MediaKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.config.model import Config
 from blissmask.errors import CacheError, UsageError
 from blissmask.families.files.miniature import is_tiny_identity

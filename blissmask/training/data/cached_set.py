@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import GEOMETRY, MASK_CONTENTS, OURS, parse_text_name, read_mean_weight
-from blissmask.cachefile.read import list_headers, read_metadata
+from blissmask.cachefile.file_names import parse_text_name
+from blissmask.cachefile.metadata import GEOMETRY, OURS, read_mean_weight
+from blissmask.cachefile.read_file import read_metadata
+from blissmask.cachefile.read_headers import list_headers
+from blissmask.cachefile.tensor_keys import MASK_CONTENTS
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.masks.tiers import WeightTier

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import read_mean_weight
-from blissmask.cachefile.read import load_mask
+from blissmask.cachefile.metadata import read_mean_weight
+from blissmask.cachefile.read_entry import load_mask
 from blissmask.errors import CacheError, Problem
 from blissmask.plurals import verb
 from blissmask.training.data.cached_set import CachedSet, prior_positions

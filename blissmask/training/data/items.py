@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
-from blissmask.cachefile.layout import OURS, read_subjects
+from blissmask.cachefile.metadata import OURS, read_subjects
 from blissmask.errors import CacheError, Hint
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.tiers import TIERS

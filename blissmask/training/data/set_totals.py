@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import GEOMETRY, OURS, ZOOM
+from blissmask.cachefile.metadata import GEOMETRY, OURS, ZOOM
 from blissmask.dataset.captions.caption_words import holds_trigger
 from blissmask.dataset.geometry import read_geometry
 from blissmask.masks.tiers import TIERS, WeightTier

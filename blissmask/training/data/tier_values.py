@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import MASK_REGIONS, read_tiers
+from blissmask.cachefile.metadata import read_tiers
+from blissmask.cachefile.tensor_keys import MASK_REGIONS
 from blissmask.errors import Problem
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 from blissmask.plurals import counted

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.errors import ModelError, first_few
 from blissmask.families.family import Family
 from blissmask.families.files.identity import file_identity, joined_identity

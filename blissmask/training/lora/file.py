@@ -28,8 +28,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from blissmask.cachefile import write
-from blissmask.cachefile.layout import OURS
-from blissmask.cachefile.read import read_keys, read_metadata, read_tensors
+from blissmask.cachefile.metadata import OURS
+from blissmask.cachefile.read_file import read_keys, read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError
 from blissmask.plurals import verb
 from blissmask.storage.seen import NOTHING_SEEN, Seen

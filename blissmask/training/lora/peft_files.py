@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blissmask.cachefile.read import read_keys
+from blissmask.cachefile.read_file import read_keys
 from blissmask.documents import DocumentError, parse_json
 from blissmask.errors import ModelError, Problem
 from blissmask.storage.limits import MOST_CONFIG, refuse_larger

@@ -11,8 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from blissmask.cachefile.layout import FrameAxis, LatentName, latent_metadata, latent_name, text_metadata, text_name
-from blissmask.cachefile.read import is_sound, list_headers, load_entry, read_header, read_metadata, read_tensors
+from blissmask.cachefile.file_names import LatentName, latent_name, text_name
+from blissmask.cachefile.metadata import latent_metadata, text_metadata
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import is_sound, read_metadata, read_tensors
+from blissmask.cachefile.read_headers import list_headers, read_header
+from blissmask.cachefile.tensor_keys import FrameAxis
 from blissmask.cachefile.write import save_tensors, write_latents, write_text
 from blissmask.errors import CacheError, MachineError
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
@@ -72,7 +76,7 @@ def test_a_file_that_does_not_fit_into_memory_is_the_machines_fault_and_not_dama
             raise RuntimeError(NO_ROOM)
         return safe_open(name, framework=framework)
 
-    monkeypatch.setattr("blissmask.cachefile.read.safe_open", refuse)
+    monkeypatch.setattr("blissmask.cachefile.read_file.safe_open", refuse)
     with pytest.raises(MachineError, match=r"does not fit into memory: .* \(12\)$") as caught:
         ask(path)
     assert caught.value.problems[0].where == (str(path),)
@@ -98,8 +102,8 @@ def test_a_file_that_the_drive_or_the_rights_keep_back_is_told_and_not_damaged(t
         raise FileNotFoundError(f"No such file or directory: {name}")
 
     path = write_entry(tmp_path)
-    monkeypatch.setattr("blissmask.cachefile.read.open_ordinary", refuse)
-    monkeypatch.setattr("blissmask.cachefile.read.safe_open", missing)
+    monkeypatch.setattr("blissmask.cachefile.read_file.open_ordinary", refuse)
+    monkeypatch.setattr("blissmask.cachefile.read_file.safe_open", missing)
     with pytest.raises(MachineError, match=f"^the file cannot be read: {os.strerror(number)}$") as caught:
         ask(path)
     assert caught.value.problems[0].where == (str(path),)
@@ -110,7 +114,7 @@ def test_a_drive_that_fails_below_an_open_file_is_told_and_kills_nothing(tmp_pat
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
     path = write_entry(tmp_path)
-    monkeypatch.setattr("blissmask.cachefile.read.open_ordinary", refuse)
+    monkeypatch.setattr("blissmask.cachefile.read_file.open_ordinary", refuse)
     with pytest.raises(MachineError, match="Input/output error"):
         is_sound(path)
 
@@ -141,7 +145,7 @@ class NoRoom:
 
 def test_a_tensor_that_does_not_fit_into_memory_is_the_machines_fault_too(tmp_path, monkeypatch):
     path = write_entry(tmp_path)
-    monkeypatch.setattr("blissmask.cachefile.read.safe_open", lambda name, framework: NoRoom())
+    monkeypatch.setattr("blissmask.cachefile.read_file.safe_open", lambda name, framework: NoRoom())
     with pytest.raises(MachineError, match="does not fit into memory"):
         read_tensors(path)
 
@@ -151,7 +155,7 @@ def test_a_bug_while_a_file_is_open_is_not_called_a_lack_of_memory(tmp_path, mon
         raise RuntimeError("cannot allocate a content to this key")
 
     path = write_entry(tmp_path)
-    monkeypatch.setattr("blissmask.cachefile.read.parse_key", broken)
+    monkeypatch.setattr("blissmask.cachefile.read_headers.parse_key", broken)
     with pytest.raises(RuntimeError, match="cannot allocate a content"):
         read_header(path, "wan")
 

@@ -6,7 +6,7 @@ import pytest
 
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.fingerprint import Sameness
-from blissmask.cachefile.layout import OUR_FORMAT
+from blissmask.cachefile.metadata import OUR_FORMAT
 from blissmask.cachefile.redo import Redo, Wanted, decide, decide_text
 from blissmask.errors import InputError
 

@@ -3,7 +3,7 @@
 import pytest
 
 from blissmask.cachefile.fingerprint import Sameness
-from blissmask.cachefile.layout import OUR_FORMAT
+from blissmask.cachefile.metadata import OUR_FORMAT
 from blissmask.cachefile.redo import Redo, Wanted, decide
 
 FRESH = (Redo.NOTHING, "already fresh")

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from blissmask.cachefile.layout import OURS, parse_latent_name, parse_text_name
-from blissmask.cachefile.read import is_sound, read_metadata
+from blissmask.cachefile.file_names import parse_latent_name, parse_text_name
+from blissmask.cachefile.metadata import OURS
+from blissmask.cachefile.read_file import is_sound, read_metadata
 from blissmask.errors import CacheError, InputError
 
 

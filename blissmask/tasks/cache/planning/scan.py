@@ -9,19 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from blissmask.cachefile.file_names import EMPTY, TextKind, as_unicode
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import (
-    CROP,
-    EMPTY,
-    EMPTY_MASK,
-    GEOMETRY,
-    LOOK,
-    OURS,
-    SUBJECT,
-    TextKind,
-    as_unicode,
-    read_mean_weight,
-)
+from blissmask.cachefile.metadata import CROP, EMPTY_MASK, GEOMETRY, LOOK, OURS, SUBJECT, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions.caption_orders import orders_of, tag_orders
 from blissmask.dataset.captions.caption_words import without_trigger, zoom_caption

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blissmask.cachefile.layout import CAPTION, WRITTEN
-from blissmask.cachefile.read import load_entry, read_metadata
+from blissmask.cachefile.file_names import WRITTEN
+from blissmask.cachefile.metadata import CAPTION
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.dataset.captions.caption_words import class_words
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned

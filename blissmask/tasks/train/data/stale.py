@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from blissmask.cachefile.entry import CacheHeader
+from blissmask.cachefile.file_names import as_unicode
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import CAPTION, CROP, GEOMETRY, OURS, SUBJECTS, as_unicode, subjects_text
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.metadata import CAPTION, CROP, GEOMETRY, OURS, SUBJECTS, subjects_text
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.config.model import Config
 from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import Buckets, make_buckets

@@ -13,18 +13,10 @@ from typing import TypeGuard
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import (
-    CAPTION,
-    EMPTY,
-    KEEP_TOKENS,
-    ORDER_OF,
-    OURS,
-    WRITTEN,
-    ZOOM,
-    TextKind,
-    text_name,
-)
-from blissmask.cachefile.read import load_text, read_metadata
+from blissmask.cachefile.file_names import EMPTY, WRITTEN, TextKind, text_name
+from blissmask.cachefile.metadata import CAPTION, KEEP_TOKENS, ORDER_OF, OURS, ZOOM
+from blissmask.cachefile.read_entry import load_text
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.config.model import Config
 from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_orders import orders_of, other_orders

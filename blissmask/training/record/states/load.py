@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.errors import CacheError, first_line
 from blissmask.storage.ordinary import read_text
 from blissmask.training.record.states.faults import fault_of, states_unreadable

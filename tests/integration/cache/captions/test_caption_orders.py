@@ -2,8 +2,8 @@
 
 import pytest
 
-from blissmask.cachefile.layout import CAPTION
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.metadata import CAPTION
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, plan, times
 from tests.builders.families import CACHE_SUFFIX

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.errors import InputError, UsageError
 from blissmask.families.registry import load_family
 from blissmask.processes import Processes

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.cachefile.read import list_headers, load_entry, read_metadata
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_metadata
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.errors import UsageError
 from blissmask.families.registry import load_family
 from blissmask.tasks.run.plan import Action

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import build, plan
 from tests.builders.families import EDIT, family_of

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
+from blissmask.cachefile.read_file import read_metadata, read_tensors
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import make_buckets
 from tests.builders.cache import PHOTO_WH, build, on_videos, video_folder

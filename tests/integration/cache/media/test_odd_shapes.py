@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.read_headers import list_headers
 from tests.builders.cache import PHOTO_WH, build, captions, entries, plan
 from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import photo_folder, random_rgb, save

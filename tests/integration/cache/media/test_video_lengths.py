@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.dataset import frame_source
 from blissmask.dataset.geometry import cover
 from blissmask.tasks.run.plan import Action

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.errors import InputError, MaskError, UsageError
 from blissmask.families.vae.latent_encoder import LatentEncoder
 from blissmask.masks.tiers import TierTable

@@ -5,8 +5,11 @@ import functools
 import pytest
 import torch
 
-from blissmask.cachefile.layout import FrameAxis, text_name
-from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
+from blissmask.cachefile.file_names import text_name
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_metadata, read_tensors
+from blissmask.cachefile.read_headers import list_headers
+from blissmask.cachefile.tensor_keys import FrameAxis
 from blissmask.errors import UsageError
 from tests.builders.cache import build, captions, plan
 from tests.builders.families import CPU, NAMES, TASKS, TINY, family_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.cachefile.write import save_tensors
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import MaskError, StoppedError

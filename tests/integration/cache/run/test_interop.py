@@ -6,8 +6,8 @@ Their loaders were run on our folders once, at the commits that the README names
 import pytest
 import torch
 
-from blissmask.cachefile.layout import FrameAxis
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
+from blissmask.cachefile.tensor_keys import FrameAxis
 from tests.builders.cache import build, captions, on_videos, video_folder
 from tests.builders.families import CACHE_SUFFIX, NAMES, family_of
 from tests.builders.pictures import mask_folder, photo_folder, random_rgb, save

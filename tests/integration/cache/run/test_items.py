@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.errors import InputError, UsageError
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import (

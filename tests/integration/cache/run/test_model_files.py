@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.config.model import Config
 from blissmask.errors import ModelError
 from blissmask.families.family import FamilyForTask

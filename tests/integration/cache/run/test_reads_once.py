@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.config.model import Config
 from blissmask.dataset import frame_source, pixel_mask
 from blissmask.errors import MediaError

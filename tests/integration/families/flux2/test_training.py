@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from blissmask.cachefile.read import list_headers, load_entry, read_tensors
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_tensors
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.cachefile.read import list_headers, load_entry, read_tensors
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_tensors
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.cachefile.write import save_tensors
 from blissmask.families.denoisers.tokens import unpack
 from blissmask.families.encoders import qwen3_vl

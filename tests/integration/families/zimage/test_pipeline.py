@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.cachefile.layout import latent_name, text_name
-from blissmask.cachefile.read import list_headers, load_entry, read_tensors
+from blissmask.cachefile.file_names import latent_name, text_name
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_file import read_tensors
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.cachefile.write import save_tensors
 from blissmask.families.encoders import qwen3
 from blissmask.families.protocol import Batch

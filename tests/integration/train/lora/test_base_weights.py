@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.families.files.miniature import is_tiny_identity
 from blissmask.tasks.train.plan import plan as plan_training

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.tasks.run.plan import Action

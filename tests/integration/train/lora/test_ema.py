@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.errors import CacheError, UsageError
 from blissmask.training.record.states.faults import describe
 from blissmask.training.record.states.find import find_states

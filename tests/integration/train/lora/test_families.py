@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.errors import CacheError, UsageError
 from blissmask.events import Measured, Noted
 from blissmask.families.files.part import Part

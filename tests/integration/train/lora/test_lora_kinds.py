@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.file import load_lora

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from blissmask.cachefile.layout import mean_weight_text, read_mean_weight
-from blissmask.cachefile.read import list_headers
+from blissmask.cachefile.metadata import mean_weight_text, read_mean_weight
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.config.sections.mask_loss_section import PRESETS
 from blissmask.errors import CacheError, StoppedError
 from blissmask.events import Announced, Measured, Warned

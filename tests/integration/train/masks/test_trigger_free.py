@@ -5,8 +5,8 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from blissmask.cachefile.layout import CAPTION
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.metadata import CAPTION
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.errors import CacheError, ChangedError, UsageError
 from blissmask.events import Announced
 from blissmask.tasks.run.plan import Action

@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 
 from blissmask.cachefile import write
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.errors import MachineError, MissingPackageError, ModelError, UsageError
 from blissmask.events import Warned
 from blissmask.tasks.run.plan import RunContext

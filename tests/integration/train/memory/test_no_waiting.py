@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.training import device as device_module
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item

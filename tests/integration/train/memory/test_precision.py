@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.lora.layers.inject import inject_lora

@@ -5,8 +5,8 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from blissmask.cachefile.layout import EMPTY, WRITTEN, TextKind, text_name
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.file_names import EMPTY, WRITTEN, TextKind, text_name
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.errors import CacheError, ChangedError, StoppedError

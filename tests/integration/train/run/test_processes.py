@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read_file import read_tensors
 from blissmask.events import NullReporter
 from blissmask.processes import Processes
 from blissmask.tasks.run.plan import RunContext

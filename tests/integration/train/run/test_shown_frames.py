@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.events import Measured
 from blissmask.families.family import Family
 from blissmask.training.data.batches import collate

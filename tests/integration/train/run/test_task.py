@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.cachefile.read_entry import load_entry
+from blissmask.cachefile.read_headers import list_headers
 from blissmask.events import Measured
 from blissmask.tasks.train import train_lora
 from blissmask.training.data.batches import collate

@@ -174,7 +174,7 @@ def test_a_lora_file_that_does_not_fit_into_memory_is_called_that(tmp_path, monk
             raise RuntimeError("unable to mmap 57154088440 bytes: Cannot allocate memory (12)")
         return safe_open(name, framework=framework)
 
-    monkeypatch.setattr("blissmask.cachefile.read.safe_open", refuse)
+    monkeypatch.setattr("blissmask.cachefile.read_file.safe_open", refuse)
     with pytest.raises(MachineError, match="does not fit into memory") as caught:
         read_lora(path)
     assert caught.value.problems[0].where == (str(path),)

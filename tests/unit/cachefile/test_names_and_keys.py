@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blissmask.cachefile.layout import (
+from blissmask.cachefile.file_names import (
     CLASS,
     EMPTY,
     WRITTEN,
@@ -11,17 +11,13 @@ from blissmask.cachefile.layout import (
     TextKind,
     Window,
     as_unicode,
-    grid_key,
     latent_name,
-    parse_key,
     parse_latent_name,
     parse_text_name,
-    plain_key,
-    read_subjects,
-    read_tiers,
     text_name,
-    tiers_text,
 )
+from blissmask.cachefile.metadata import read_subjects, read_tiers, tiers_text
+from blissmask.cachefile.tensor_keys import grid_key, parse_key, plain_key
 from blissmask.masks.tiers import TierTable
 
 
