@@ -23,6 +23,7 @@ from blissmask.parsing.parts_backend import Parsed, PartsBackend
 from blissmask.vision.class_map import ClassMap, map_classes
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.evidence import join_bodies
+from blissmask.vision.faces.face_mesh import FaceMesh
 from blissmask.vision.guided_filter import GuidedFilter, LinearModel
 from blissmask.vision.in_front import share_in_front
 from blissmask.vision.photo import Photo, Window, paste
@@ -94,7 +95,23 @@ def _parse(rgb_HW3: NDArray[np.uint8]) -> Parsed:
     fill_class_holes(labels, FACE_SKIN, max_pixels=round(FACE_HOLE * pixels))
     drop_small_parts(labels, min_pixels=round(SPECK * pixels))
     limbs = sum(pose.shows_a_limb for pose in scene.poses)
-    return Parsed(labels, people=len(scene.figures), faces=len(scene.faces), limbs=limbs, in_front=in_front)
+    faces = _faces_in(labels, scene.faces)
+    return Parsed(labels, people=len(scene.figures), faces=faces, limbs=limbs, in_front=in_front)
+
+
+def _faces_in(labels_HW: NDArray[np.uint8], faces: Sequence[FaceMesh]) -> int:
+    """Return how many faces have pixels of a face in their boxes.
+
+    A face that was found can leave none, in a photo of 200 pixels or of a figure: "no face" is true of its mask.
+    """
+    height, width = labels_HW.shape
+    count = 0
+    for face in faces:
+        left, right = np.clip(np.rint(face.box[::2]), 0, width).astype(int)
+        top, bottom = np.clip(np.rint(face.box[1::2]), 0, height).astype(int)
+        within = labels_HW[top:bottom, left:right]
+        count += bool((within == FACE_SKIN).any())
+    return count
 
 
 def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene, float]:

@@ -29,7 +29,7 @@ class Parsed:
     Attributes:
         labels_HW: uint8 class numbers, positions in the backend's ``classes``; same size as the photo.
         people: number of people that the backend found, None when it does not count them.
-        faces: number of faces that it found, None when it does not count them.
+        faces: number of faces that it found and that are in ``labels_HW``, None when it does not count them.
         limbs: number of people of whom an elbow, wrist, knee or ankle is seen, None when it does not look for them.
         in_front: share of the photo, 0..1, that is body in ``labels_HW`` and may be a thing in front of one; None when
             the backend does not look for it.
