@@ -164,10 +164,16 @@ class Desk:
 
         Raises:
             InputError: there is no such item.
+            ChangedError: its photo has another size than when the run began.
             MediaError: its photo or mask cannot be read.
         """
         item = self.item(number)
         photo = _packed_photo(item.photo, side, input_state(item.photo))
+        if photo.size_wh != fit_size(item.size_wh, (side, side)):
+            raise ChangedError(
+                "the photo has another size than when this run began; end the run and start it again",
+                where=[item.photo],
+            )
         with self.turn:
             version = self._remember(number)
             grey_HW = self._grey(number, version)

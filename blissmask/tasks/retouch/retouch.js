@@ -14,7 +14,7 @@ const retouch = (() => {
   const SHUT = "This address was shut; what you see was not saved. Open the address that the command printed.";
 
   const tool = { name: HAS_PEOPLE ? "only" : "brush", label: 1, size: 40 };
-  let work = null; // the open item: {item, touched, base, version, undone, done, caption}
+  let work = null; // the open item: {item, labels, touched, base, version, undone, done, isDue}
   let stroke = null; // what is being painted: {before, label, last, box}
   let pan = null;
   let people = null; // who is in the photo: {labels, count, places}
@@ -103,16 +103,21 @@ const retouch = (() => {
     element("reopen").hidden = !mayReopen;
   }
 
-  /** Save what was painted on the open item. */
+  /**
+   * Save what was painted on the open item. A save that still waits for its turn takes later strokes along: one of a
+   * large photo takes seconds, and quick strokes would leave the page minutes behind.
+   */
   function saveMask() {
     const mine = work;
-    const edits = deflated(mine.touched.slice());
+    if (mine.isDue) return;
+    mine.isDue = true;
     later(async () => {
+      mine.isDue = false;
       const query = new URLSearchParams({ base: mine.base, expected: mine.version });
       const told = await ask(pathOf(mine.item, `mask?${query}`), {
         method: "POST",
         headers: { "content-type": "application/octet-stream" },
-        body: await edits,
+        body: await deflated(mine.touched.slice()),
       });
       await changed(mine, told);
     });
@@ -138,7 +143,7 @@ const retouch = (() => {
   function opened(large) {
     const { item, labels } = large;
     const touched = new Uint8Array(labels.values.length).fill(UNTOUCHED);
-    work = { item, labels, touched, base: item.version, version: item.version, done: [], undone: [] };
+    work = { item, labels, touched, base: item.version, version: item.version, done: [], undone: [], isDue: false };
     sheet.part = sheet.WHOLE;
     people = null;
     stroke = null;
@@ -702,6 +707,7 @@ const retouch = (() => {
     canvas.addEventListener("wheel", wheel, { passive: false });
     document.addEventListener("keydown", key, true);
     window.addEventListener("beforeunload", (event) => {
+      element("caption").blur(); // a caption is saved when it is left: who closes the page while typing would lose it
       if (waiting || hasFailed) event.preventDefault();
     });
     showTools();

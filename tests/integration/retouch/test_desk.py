@@ -233,6 +233,13 @@ def test_a_picture_that_became_a_bomb_is_refused(desk: Desk, what: str) -> None:
         desk.pictures(0, side=SIDE)
 
 
+def test_a_photo_that_got_another_size_is_not_painted_on(desk: Desk) -> None:
+    save(desk.items[0].photo, random_rgb((SIZE_WH[0], SIZE_WH[1] + 5)))
+    with pytest.raises(ChangedError, match="another size") as caught:
+        desk.pictures(0, side=SIDE)
+    assert caught.value.problems[0].where == (str(desk.items[0].photo),)
+
+
 def test_a_mask_that_is_damaged_is_named_itself_and_no_copy_of_ours(desk: Desk) -> None:
     mask = desk.items[0].mask
     mask.write_bytes(mask.read_bytes()[:50])

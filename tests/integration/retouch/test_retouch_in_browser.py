@@ -16,6 +16,7 @@ from blissmask.media.image import read_grey
 from blissmask.tasks.instance import retouch as retouch_subjects
 from blissmask.tasks.masks import retouch as retouch_masks
 from blissmask.tasks.retouch import retouching as retouching_of_masks
+from blissmask.tasks.retouch.desk import Desk
 from blissmask.tasks.run.plan import Action
 from tests.builders import instance as subjects
 from tests.builders.apply import apply
@@ -90,6 +91,33 @@ def test_a_stroke_is_saved_and_cache_refreshes_that_mask_alone(browser, folder: 
     assert (after[40:] == before[40:]).all(), "what was undone is as it was"
     entries = plan(folder, mask_directory=folder / "masks").entries
     assert [(Path(entry.key).name, entry.redo) for entry in entries] == [("a.png", Redo.MASK), ("b.png", Redo.NOTHING)]
+
+
+def test_strokes_that_come_while_one_is_saved_are_saved_together(
+    browser, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_save, save_mask, saves = threading.Event(), Desk.save_mask, []
+
+    def save_late(*arguments, **options):
+        saves.append(arguments)
+        assert may_save.wait(PATIENCE)
+        return save_mask(*arguments, **options)
+
+    monkeypatch.setattr(Desk, "save_mask", save_late)
+    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser) as page:
+        open_item(page, running, "a.png")
+        page.keyboard.press("2")
+        paint(page, down=0.1)
+        # From here on the first save is on its way, and holds one stroke.
+        wait_until(page, "() => !retouch.work.isDue")
+        for down in (0.5, 0.7, 0.9):
+            paint(page, down=down)
+        page.keyboard.press("u")
+        may_save.set()
+        wait_until_saved(page)
+    assert len(saves) == 2
+    column = read_grey(folder / "masks" / "a.png")[:, 72]
+    assert [column[int(64 * down)] == 80 for down in (0.1, 0.5, 0.7, 0.9)] == [True, True, True, False]
 
 
 def test_the_other_person_is_chosen_by_a_click_and_apply_follows(
@@ -186,6 +214,17 @@ def test_a_caption_that_another_tab_changed_is_shown_anew_and_what_was_typed_sta
         page.get_by_role("button", name="Previous item").click()
         wait_until(page, "() => retouch.work?.item.name === 'a.png'")
         assert page.locator("#caption").input_value() == "a large cup"
+
+
+def test_who_leaves_the_page_while_typing_a_caption_is_asked_and_it_is_saved(browser, folder: Path) -> None:
+    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser) as page:
+        open_item(page, running, "a.png")
+        page.locator("#caption").fill("a cup")
+        with page.expect_event("dialog") as asked:
+            page.evaluate("() => { setTimeout(() => location.reload()); }")
+        asked.value.dismiss()
+        wait_until_saved(page)
+        assert (folder / "photos" / "a.txt").read_text() == "a cup\n"
 
 
 def test_a_browser_is_started_with_an_address_that_is_worth_nothing_afterwards(
