@@ -28,7 +28,8 @@ from blissmask.training.memory.blocks import shard_base
 from blissmask.training.memory.offload import BlockSwap, swap_blocks
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.memory.quantised import FLOAT8, INT8, NF4, quantise_blocks
-from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions, build_optimizer, build_scheduler
+from blissmask.training.optim.optimizer import OptimizerOptions, build_optimizer
+from blissmask.training.optim.schedule import ScheduleOptions, build_scheduler
 from blissmask.training.step.run_step import noise_batch
 from blissmask.training.timesteps import NoiseOptions, expert_noise
 

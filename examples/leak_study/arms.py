@@ -47,7 +47,8 @@ from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.running_average import RunningAverage
-from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
+from blissmask.training.optim.optimizer import build_optimizer
+from blissmask.training.optim.schedule import build_scheduler
 from blissmask.training.step.run_step import run_step
 from blissmask.training.timesteps import training_noise
 

@@ -295,7 +295,7 @@ CASES = {
         ("`os.system` is no optimiser class",), arguments="--no-resume --optimizer-type os.system", code=2
     ),
     "a warm-up longer than the training": Case(
-        ("--lr_warmup_steps must be in range [0, 4], got 99",), arguments="--no-resume --lr-warmup-steps 99", code=2
+        ("`lr_warmup_steps` must be in range [0, 4], got 99",), arguments="--no-resume --lr-warmup-steps 99", code=2
     ),
     "a name with a folder": Case(
         ("`output_name` must be a plain file name", "`a/b`"), arguments="--output-name a/b", code=2

@@ -19,13 +19,12 @@ from blissmask.errors import CacheError, InputError
 from blissmask.tasks.train.previews.measure import read_likeness
 from blissmask.training.optim.optimizer import (
     OptimizerOptions,
-    ScheduleOptions,
     build_optimizer,
-    build_scheduler,
     set_training_mode,
 )
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
 from blissmask.training.optim.rehearsal import refuse_unusable_state
+from blissmask.training.optim.schedule import ScheduleOptions, build_scheduler
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.states import faults
 from blissmask.training.record.states.find import find_states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -32,10 +33,14 @@ from blissmask.training.lora.layers.targets import check_patterns
 from blissmask.training.lora.peft_files import alpha_warnings
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
+from blissmask.training.optim.schedule import check_schedule
 from blissmask.training.record.states.find import state_folders
 from blissmask.training.record.trackers import wanted_trackers
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
+
+_MANY_STEPS = 10**9
+"""Stands for the steps of a training that is told in epochs while nobody knows its items: any warm-up fits."""
 
 
 def check_options(config: Config, processes: Processes) -> None:
@@ -44,10 +49,11 @@ def check_options(config: Config, processes: Processes) -> None:
     Raises:
         UsageError: they cannot work together, or one names nothing that there is.
         MachineError: no such device, or no compiler.
-        MissingPackageError: a tracker that was asked for is not installed.
+        MissingPackageError: the optimiser, or a tracker that was asked for, is not installed.
     """
     device = find_device(config.model.device)
     _check_usage(config, processes)
+    check_optimizer(optimizer_options(config.optimizer), device=device)
     if processes.first:
         check_rescue_dir(config.saving)
     if config.memory.compile:
@@ -61,6 +67,14 @@ def _check_usage(config: Config, processes: Processes) -> None:
     _check_memory_options(config.memory, processes)
     _check_network_options(config.lora, config.optimizer, lora_format=config.saving.lora_format)
     check_patterns([*config.lora.include_patterns, *config.lora.exclude_patterns])
+    # Of another machine it may be there; its arguments are then looked at where it is.
+    with contextlib.suppress(MissingPackageError):
+        check_optimizer(optimizer_options(config.optimizer), device=None)
+    _check_rates(config, config.train.max_train_steps if config.train.max_train_epochs is None else _MANY_STEPS)
+
+
+def _check_rates(config: Config, steps: int) -> None:
+    check_schedule(rate_schedule(config.optimizer), learning_rate=config.optimizer.learning_rate, steps=steps)
 
 
 def refuse_before_cache(config: Config) -> None:
@@ -142,7 +156,7 @@ def check_guidance(guidance_scale: float | None, family: FamilyForTask) -> None:
 
 
 def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
-    """Refuse an optimiser, a schedule or a LoRA file that training cannot start with.
+    """Refuse a schedule or a LoRA file that training cannot start with.
 
     Args:
         config: names them.
@@ -150,16 +164,10 @@ def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
         anew: whether it does not go on from a training state; only then the LoRA file is read.
 
     Raises:
-        UsageError: the optimiser or the schedule cannot be made as asked.
-        MissingPackageError: the optimiser's package is not installed.
+        UsageError: the schedule cannot be made as asked.
         ModelError: the LoRA file cannot be read, or holds NaN or infinity.
     """
-    check_optimizer(
-        optimizer_options(config.optimizer),
-        rate_schedule(config.optimizer),
-        steps=fewest_steps,
-        device=find_device(config.model.device),
-    )
+    _check_rates(config, fewest_steps)
     if anew and config.lora.network_weights is not None:
         read_finite_lora(config.lora.network_weights)
 

@@ -19,7 +19,8 @@ from blissmask.plurals import counted
 from blissmask.training.lora.base_weights import BaseLora
 from blissmask.training.lora.layers.lora import LoraShape
 from blissmask.training.memory.options import MemoryOptions
-from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions
+from blissmask.training.optim.optimizer import OptimizerOptions
+from blissmask.training.optim.schedule import ScheduleOptions
 from blissmask.training.record.saving import Outputs, output_names
 from blissmask.training.step.step_rule import StepRule
 from blissmask.training.timesteps import NoiseOptions

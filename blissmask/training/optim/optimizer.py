@@ -1,19 +1,21 @@
-"""Optimisers by name or by dotted class path, and learning rates over the steps."""
+"""Optimisers by name or by dotted class path."""
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import importlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from blissmask.errors import MissingPackageError, UsageError, first_line
+from blissmask.training.device import is_out_of_memory
+from blissmask.training.optim.arguments import accepted_by, parse_arguments, refuse_unknown
 
 _KNOWN = {
     "adamw": "torch.optim.AdamW",
@@ -24,6 +26,9 @@ _KNOWN = {
 }
 _FIXED_RATE = {"adafactor": {"relative_step": False, "scale_parameter": False, "warmup_init": False}}
 """Adafactor's own schedule ignores the learning rate; users who set one mean it."""
+_OPTION = "optimizer_args"
+_OWN = ("params", "lr")
+"""Arguments of an optimiser that no user gives there."""
 _TO_INSTALL = {"bitsandbytes": "bitsandbytes", "prodigyopt": "prodigyopt", "schedulefree": "schedulefree"}
 
 
@@ -46,28 +51,6 @@ class OptimizerOptions:
     loraplus_lr_ratio: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleOptions:
-    """How the learning rate changes over the steps.
-
-    Attributes:
-        name: as transformers names it.
-        warmup_steps, decay_steps: see :func:`count_steps`.
-        cycles: of ``cosine_with_restarts``.
-        power: of ``polynomial``.
-        min_lr_ratio: lowest learning rate relative to the highest, of the schedules that have one.
-        arguments: further ones, each ``key=value``.
-    """
-
-    name: str = "constant"
-    warmup_steps: str = "0"
-    decay_steps: str = "0"
-    cycles: int = 1
-    power: float = 1.0
-    min_lr_ratio: float = 0.0
-    arguments: Sequence[str] = ()
-
-
 def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], options: OptimizerOptions) -> Optimizer:
     """Return the optimiser that ``options`` names, over all parameters.
 
@@ -80,124 +63,43 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], option
     make = _find_class(path)
     if not (isinstance(make, type) and issubclass(make, Optimizer)):
         raise UsageError(f"`{path}` is no optimiser class", fix=_choices())
-    arguments = {
-        "lr": options.learning_rate,
-        "weight_decay": options.weight_decay,
-        **_FIXED_RATE.get(name, {}),
-        **parse_arguments(options.arguments),
-    }
+    arguments = {**_common(options, path, make), **_FIXED_RATE.get(name, {}), **_given(options, path, make)}
     try:
-        return make(_groups(named_parameters, options), **arguments)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"`{path}` does not take these arguments: {error}", fix="check `optimizer_args`") from error
+        # Prodigy prints on stdout, which is for data, what it does anyway.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return make(_groups(named_parameters, options), **arguments)
+    except Exception as error:
+        # Any class that the user names may be behind it.
+        if is_out_of_memory(error):
+            raise
+        what = f"`{path}` does not take these arguments: {first_line(error)}"
+        raise UsageError(what, fix="check `optimizer_args`") from error
 
 
-def check_optimizer(options: OptimizerOptions, schedule: ScheduleOptions, *, steps: int, device: torch.device) -> None:
-    """Refuse, before a model is loaded, an optimiser or a schedule that cannot be made or cannot take a step.
+def check_optimizer(options: OptimizerOptions, *, device: torch.device | None) -> None:
+    """Refuse, before anything is made for a training, an optimiser that cannot be made or cannot take a step.
 
     Args:
         options: of the optimiser.
-        schedule: of its learning rate.
-        steps: of the learner that gets the fewest.
-        device: that training runs on; some optimisers work on one kind alone.
+        device: that training runs on; some optimisers work on one kind alone. None takes no step.
 
     Raises:
-        UsageError, MissingPackageError: as :func:`build_optimizer` and :func:`build_scheduler`.
+        UsageError, MissingPackageError: as :func:`build_optimizer`, or it cannot take a step.
     """
     small = [(name, nn.Parameter(torch.zeros(2, 2, device=device))) for name in ("lora_A", "lora_B")]
     optimizer = build_optimizer(small, options)
+    if device is None:
+        return
     for _, parameter in small:
         parameter.grad = torch.ones_like(parameter)
-    set_training_mode(optimizer, training=True)
     try:
+        set_training_mode(optimizer, training=True)
         optimizer.step()
     except Exception as error:
         # Any class that the user names may be behind it.
         raise UsageError(
             f"`{options.name}` cannot train with these settings: {first_line(error)}", fix=_choices()
         ) from error
-    count_steps(schedule.warmup_steps, steps, name="lr_warmup_steps")
-    if schedule.arguments:
-        # Only then, since it loads a large library.
-        build_scheduler(optimizer, schedule, steps=steps)
-
-
-def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
-    """Read ``key=value`` texts, values as Python literals or else as text; only the first ``=`` separates.
-
-    Raises:
-        UsageError: a text has no ``=``.
-    """
-    arguments: dict[str, Any] = {}
-    for text in texts:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"`{text}` must be written KEY=VALUE", fix="e.g. `--optimizer-args betas=0.9,0.99`")
-        try:
-            arguments[key.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            arguments[key.strip()] = value.strip()
-    return arguments
-
-
-def build_scheduler(optimizer: Optimizer, schedule: ScheduleOptions, *, steps: int) -> LRScheduler:
-    """Return the learning rate over ``steps`` optimiser steps; stepped once after each.
-
-    Raises:
-        UsageError: the warm-up does not fit into the steps, or the scheduler does not take its arguments.
-    """
-    from transformers.optimization import get_scheduler
-
-    warmup = count_steps(schedule.warmup_steps, steps, name="lr_warmup_steps")
-    arguments: dict[str, Any] = parse_arguments(schedule.arguments)
-    match schedule.name:
-        case "cosine_with_restarts":
-            arguments.setdefault("num_cycles", schedule.cycles)
-        case "polynomial":
-            arguments.setdefault("power", schedule.power)
-        case "cosine_with_min_lr":
-            arguments.setdefault("min_lr_rate", schedule.min_lr_ratio)
-        case "warmup_stable_decay":
-            arguments.setdefault("num_decay_steps", count_steps(schedule.decay_steps, steps, name="lr_decay_steps"))
-            arguments.setdefault("min_lr_ratio", schedule.min_lr_ratio)
-        case _:
-            pass
-    if arguments and schedule.name.startswith("constant"):
-        # transformers would drop them without a word.
-        raise UsageError(
-            f"the learning rate schedule `{schedule.name}` takes no arguments",
-            fix="leave out `lr_scheduler_args`",
-        )
-    name = "constant_with_warmup" if schedule.name == "constant" and warmup else schedule.name
-    try:
-        return cast(
-            LRScheduler,
-            get_scheduler(
-                name, optimizer, num_warmup_steps=warmup, num_training_steps=steps, scheduler_specific_kwargs=arguments
-            ),
-        )
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"the learning rate schedule `{name}` cannot be made: {error}", fix="check `lr_scheduler_args`"
-        ) from error
-
-
-def count_steps(text: str, total: int, *, name: str) -> int:
-    """Read a number of steps: ``100``, a fraction below 1 of ``total`` (``0.05``), or a percentage of it (``5%``).
-
-    Raises:
-        UsageError: it is none of these, or more than ``total``.
-    """
-    try:
-        value = float(text.removesuffix("%")) / 100 * total if text.endswith("%") else float(text)
-    except ValueError as error:
-        raise UsageError(f"--{name} must be a number of steps, a fraction or a percentage, got {text}") from error
-    steps = round(value * total) if 0 < value < 1 and not text.endswith("%") else round(value)
-    if not 0 <= steps <= total:
-        raise UsageError(
-            f"--{name} must be in range [0, {total}], got {text}", fix="it cannot be longer than the training"
-        )
-    return steps
 
 
 def set_training_mode(optimizer: Optimizer, *, training: bool) -> None:
@@ -205,6 +107,25 @@ def set_training_mode(optimizer: Optimizer, *, training: bool) -> None:
     switch: Callable[[], None] | None = getattr(optimizer, "train" if training else "eval", None)
     if switch is not None:
         switch()
+
+
+def _common(options: OptimizerOptions, path: str, make: type[Optimizer]) -> dict[str, float]:
+    """Return the arguments that have options of their own."""
+    accepted = accepted_by(make, but=())
+    if accepted is None or "weight_decay" in accepted:
+        return {"lr": options.learning_rate, "weight_decay": options.weight_decay}
+    if options.weight_decay and not any(text.startswith("weight_decay") for text in options.arguments):
+        raise UsageError(f"`{path}` has no weight decay", fix="set `weight_decay = 0`")
+    return {"lr": options.learning_rate}
+
+
+def _given(options: OptimizerOptions, path: str, make: type[Optimizer]) -> dict[str, Any]:
+    """Return the arguments that the user adds."""
+    given = parse_arguments(options.arguments, option=_OPTION)
+    if "lr" in given:
+        raise UsageError(f"`{_OPTION}` gives `lr`, which is an option of its own", fix="set `learning_rate`")
+    refuse_unknown(given, accepted_by(make, but=_OWN), of=f"`{path}`", option=_OPTION)
+    return given
 
 
 def _groups(named_parameters: Sequence[tuple[str, nn.Parameter]], options: OptimizerOptions) -> list[dict[str, Any]]:
@@ -233,6 +154,10 @@ def _find_class(path: str) -> Any:
         raise UsageError(f"the optimiser `{path}` cannot be imported: {error}", fix=_choices()) from error
     except AttributeError as error:
         raise UsageError(f"there is no optimiser `{path}`", fix=_choices()) from error
+    except Exception as error:
+        # Any module that the user names may be behind it, and the name may be that of none, such as `..AdamW`.
+        what = f"the optimiser `{path}` cannot be imported: {first_line(error)}"
+        raise UsageError(what, fix=_choices()) from error
     return found
 
 

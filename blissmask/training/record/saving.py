@@ -14,7 +14,8 @@ from torch import Tensor
 from blissmask.errors import BlissmaskError, CacheError, UsageError
 from blissmask.training.experts import Learner
 from blissmask.training.lora.running_average import RunningAverage
-from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
+from blissmask.training.optim.arguments import parse_arguments
+from blissmask.training.optim.optimizer import OptimizerOptions
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
 from blissmask.training.optim.rehearsal import refuse_unusable_state
 from blissmask.training.record.item_losses import ItemLosses
@@ -240,7 +241,7 @@ def restore_run_state(
 def _restore(state: SavedState, learners: Sequence[Learner], options: OptimizerOptions) -> None:
     tensors = state.tensors()
     before = state.settings.get("optimizer_args", [])
-    own = {"weight_decay", *parse_arguments(options.arguments), *parse_arguments(before)}
+    own = {"weight_decay", *_names(options.arguments), *_names(before)}
     for learner in _with_own_lora(learners):
         suffix = f"-{learner.name}" if learner.name else ""
         restore_parameters(learner.lora.named_parameters(), tensors.get(f"lora{suffix}", {}))
@@ -254,6 +255,10 @@ def _restore(state: SavedState, learners: Sequence[Learner], options: OptimizerO
             _restore_average(
                 learner.average, tensors.get(f"ema{suffix}"), state.numbers.get(f"ema{suffix}"), state.step
             )
+
+
+def _names(arguments: Sequence[str]) -> list[str]:
+    return list(parse_arguments(arguments, option="optimizer_args"))
 
 
 def _restore_average(

@@ -1,11 +1,13 @@
 """What would end a training once its model is loaded is refused by the plan: no model is there to be loaded."""
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from blissmask.errors import CacheError, MachineError, ModelError, UsageError
-from blissmask.tasks.train.checks import refuse_missing_models
+from blissmask.errors import CacheError, MachineError, MissingPackageError, ModelError, UsageError
+from blissmask.tasks.train.checks import refuse_before_cache, refuse_missing_models
 from blissmask.tasks.train.odd_options import number_warnings
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import expert_in_name, expert_of
@@ -20,12 +22,12 @@ BOTH = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.25, "max_tr
     [
         ({"optimizer_type": "no.such.Optimiser"}, "the optimiser `no.such.Optimiser` cannot be imported"),
         ({"optimizer_args": ["betas=(1.5,0.9)"]}, "does not take these arguments: Invalid beta parameter"),
-        ({"optimizer_args": ["momentum=0.9"]}, "does not take these arguments"),
-        ({"lr_warmup_steps": "100", "max_train_steps": 50}, "--lr_warmup_steps must be in range [0, 50], got 100"),
-        ({**BOTH, "lr_warmup_steps": "20"}, "--lr_warmup_steps must be in range [0, 10], got 20"),
+        ({"optimizer_args": ["momentum=0.9"]}, "does not take `momentum` of `optimizer_args`"),
+        ({"lr_warmup_steps": "100", "max_train_steps": 50}, "`lr_warmup_steps` must be in range [0, 50], got 100"),
+        ({**BOTH, "lr_warmup_steps": "20"}, "`lr_warmup_steps` must be in range [0, 10], got 20"),
         (
             {"lr_scheduler": "cosine", "lr_scheduler_args": ["no_such=1"]},
-            "the learning rate schedule `cosine` cannot be made",
+            "the learning rate schedule `cosine` does not take `no_such` of `lr_scheduler_args`",
         ),
         ({"include_patterns": ["("]}, "`(` is not a regular expression"),
         ({"exclude_patterns": ["*"]}, "`*` is not a regular expression"),
@@ -38,6 +40,37 @@ def test_options_are_refused_before_a_model_is_looked_for(cache, tmp_path, optio
     with pytest.raises(UsageError) as caught:
         plan_training(train_config(cache, tmp_path / "out", model="no-such-model", **options))
     assert message in problems_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer_type": "no.such.Optimiser"}, "the optimiser `no.such.Optimiser` cannot be imported"),
+        ({"optimizer_args": ["beta=0.9,0.99"]}, "`torch.optim.AdamW` does not take `beta` of `optimizer_args`"),
+        ({"lr_warmup_steps": "100", "max_train_steps": 50}, "`lr_warmup_steps` must be in range [0, 50], got 100"),
+        ({"lr_warmup_steps": "5 %%", "max_train_epochs": 9}, "`lr_warmup_steps` must be a number of steps"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_optimiser_and_its_schedule_are_refused_before_there_is_a_cache(tmp_path, dry_run, options, message):
+    config = train_config(tmp_path / "no-cache", tmp_path / "out", **options)
+    config = config.model_copy(update={"run": config.run.model_copy(update={"dry_run": dry_run})})
+    with pytest.raises(UsageError) as caught:
+        refuse_before_cache(config)
+    assert message in problems_of(caught.value)
+
+
+def test_a_forecast_needs_no_package_of_the_machine_that_will_train(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    config = train_config(tmp_path / "no-cache", tmp_path / "out", optimizer_type="adamw8bit")
+    with pytest.raises(MissingPackageError, match="bitsandbytes"):
+        refuse_before_cache(config)
+    refuse_before_cache(config.model_copy(update={"run": config.run.model_copy(update={"dry_run": True})}))
+
+
+def test_a_warm_up_may_be_as_long_as_it_likes_where_nobody_knows_the_steps_yet(tmp_path):
+    config = train_config(tmp_path / "no-cache", tmp_path / "out", lr_warmup_steps="5000", max_train_epochs=9)
+    refuse_before_cache(config)
 
 
 def test_warm_up_of_experts_that_share_a_lora_may_be_as_long_as_all_steps(cache, tmp_path):

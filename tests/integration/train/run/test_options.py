@@ -27,7 +27,8 @@ from blissmask.tasks.train.rules import (
     step_rule,
     weight_rule,
 )
-from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
+from blissmask.training.optim.optimizer import build_optimizer
+from blissmask.training.optim.schedule import build_scheduler
 from blissmask.training.timesteps import training_noise
 from tests.builders.training import run, tensors_of, train_config
 
