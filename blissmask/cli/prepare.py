@@ -16,6 +16,7 @@ from blissmask.config.model import Config
 from blissmask.config.sections.mask_sections import SubjectSection
 from blissmask.errors import Problem, UsageError
 from blissmask.processes import this_process
+from blissmask.storage.near_miss import near_miss
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def refuse_missing_references(config: Config) -> None:
         Problem(
             f"subject `{subject.name}`: `references`: there is no such photo or folder",
             (str(path),),
-            f"correct `references` of `{subject.name}` in [[subjects]]",
+            near_miss(path) or f"correct `references` of `{subject.name}` in [[subjects]]",
         )
         for subject in config.subjects
         for path in subject.references

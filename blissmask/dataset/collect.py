@@ -17,6 +17,7 @@ from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.plurals import counted, verb
 from blissmask.storage.content import without_links
+from blissmask.storage.near_miss import near_miss
 from blissmask.storage.short_path import ShortPath, shortened
 
 _SOURCES = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
@@ -169,12 +170,16 @@ def _masks(dataset: DatasetSection, folder: Path, kind: MediaKind) -> Mapping[st
 
 def _refuse_missing(mask: Path | None) -> None:
     if mask is not None and not mask.exists():
-        raise InputError("`default_mask` does not exist", where=[mask], fix=f"paths start at {Path.cwd()}")
+        raise InputError("`default_mask` does not exist", where=[mask], fix=_look_at(mask, folders=False))
 
 
 def _refuse_missing_folder(captions: Path | None) -> None:
     if captions is not None and not captions.is_dir():
-        raise InputError("`caption_directory` is no folder", where=[captions], fix=f"paths start at {Path.cwd()}")
+        raise InputError("`caption_directory` is no folder", where=[captions], fix=_look_at(captions, folders=True))
+
+
+def _look_at(path: Path, *, folders: bool) -> str:
+    return f"{near_miss(path, folders=folders)} paths start at {Path.cwd()}".strip()
 
 
 def _with_mask(item: DatasetItem, masks: Sequence[Mapping[str, Path]], default: Path | None) -> DatasetItem:

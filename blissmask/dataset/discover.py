@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from blissmask.dataset.item_keys import (
 from blissmask.errors import InputError, Problem
 from blissmask.media.png import Note, read_note
 from blissmask.plurals import counted, verb
+from blissmask.storage.near_miss import near_miss
 from blissmask.storage.ordinary import what_is
 
 
@@ -44,20 +44,9 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
         if kind not in ("", "a folder"):
             fix = "name the folder it lies in" if kind == "a file" else "name a folder"
             raise InputError(f"a folder is needed, and this is {kind}", where=[folder], fix=fix) from error
-        fix = f"{_near_miss(folder)}paths start at {Path.cwd()}"
+        fix = f"{near_miss(folder, folders=True)} paths start at {Path.cwd()}".strip()
         raise InputError(f"cannot read the folder: {error.strerror}", where=[folder], fix=fix) from error
     return [folder / name for name in sorted(names) if split_name(name)[1].lower() in suffixes]
-
-
-def _near_miss(folder: Path) -> str:
-    """Return a question that names the folder beside a missing one whose name is most like it; empty for none."""
-    try:
-        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(folder.name, beside, n=1)
-    # A folder that is there and cannot be read has no other.
-    return f"did you mean `{folder.with_name(near[0])}`? " if near and near[0] != folder.name else ""
 
 
 def _is_no_folder(entry: os.DirEntry[str]) -> bool:

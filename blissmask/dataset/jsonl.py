@@ -20,6 +20,7 @@ from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
 from blissmask.documents import DocumentError, parse_json
 from blissmask.errors import InputError, Problem
 from blissmask.storage.limits import MOST_LINE
+from blissmask.storage.near_miss import near_miss
 from blissmask.storage.ordinary import open_text
 from blissmask.storage.short_path import ShortPath
 
@@ -78,7 +79,8 @@ def _lines(path: Path) -> Iterator[str]:
                     raise InputError(what, where=[f"{path}:{number}"], fix="write one item a line")
                 yield line
     except OSError as error:
-        raise InputError(f"cannot read the list: {error.strerror or error}", where=[path]) from error
+        what = f"cannot read the list: {error.strerror or error}"
+        raise InputError(what, where=[path], fix=near_miss(path)) from error
     except UnicodeDecodeError as error:
         raise InputError("the list is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
 

@@ -17,6 +17,7 @@ from blissmask.errors import InputError, MachineError, MissingPackageError, Mode
 from blissmask.networks.model_folder import read_config
 from blissmask.networks.torch_device import find_device, find_dtype
 from blissmask.networks.transformers_model import load_transformer
+from blissmask.storage.near_miss import near_miss
 from blissmask.storage.ordinary import refuse_special_in
 
 EXAMPLE = "Qwen/Qwen2-VL-2B-Instruct"
@@ -41,7 +42,8 @@ def check_caption_folder(folder: Path) -> None:
         ModelError: there is no such folder, or its configuration or processor is missing.
     """
     if not folder.is_dir():
-        fix = f"name the folder of a vision-language model, such as a copy of `{EXAMPLE}`"
+        wanted = f"name the folder of a vision-language model, such as a copy of `{EXAMPLE}`"
+        fix = near_miss(folder, folders=True) or wanted
         raise ModelError("`caption_model` is no folder", where=[folder], fix=fix)
     if not (folder / "config.json").is_file():
         raise ModelError("the caption model's folder holds no `config.json`", where=[folder], fix=_WHOLE)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blissmask.errors import MachineError, ModelError, first_line
+from blissmask.storage.near_miss import near_miss
 
 
 def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: bool) -> Path:
@@ -45,7 +46,8 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
 
 
 def _not_here(name: str) -> ModelError:
+    meant = near_miss(Path(name), folders=True)
     return ModelError(
         f"there is no folder `{name}`, nor a hub model of this name on this machine",
-        fix="correct the path; if it is the id of a hub model, allow fetching it with `--download`",
+        fix=meant or "correct the path; if it is the id of a hub model, allow fetching it with `--download`",
     )

@@ -10,6 +10,7 @@ from blissmask.config.sections.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.networks.hub import hub_folder
 from blissmask.storage.content import file_sha256
+from blissmask.storage.near_miss import near_miss
 
 WEIGHT_PATTERNS = ("*.json", "*.safetensors", "*.txt", "README.md")
 """Files of a hub model that are downloaded: never pickles, never code."""
@@ -34,7 +35,8 @@ def model_file(options: NetworkOptions, *, backend: str, suffixes: tuple[str, ..
         )
     path = Path(options.model).expanduser()
     if not path.is_file():
-        raise ModelError(f"there is no file `{options.model}`", fix=f"`{backend}` needs {wanted}: `{example}`")
+        fix = f"{near_miss(path)} `{backend}` needs {wanted}: `{example}`".strip()
+        raise ModelError(f"there is no file `{options.model}`", fix=fix)
     if path.suffix.lower() not in suffixes:
         raise ModelError(
             f"`{backend}` does not read `{path.suffix}` files",

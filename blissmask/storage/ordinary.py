@@ -16,6 +16,7 @@ import stat
 from pathlib import Path
 
 from blissmask.errors import InputError
+from blissmask.storage.near_miss import near_miss
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -108,7 +109,9 @@ def why_no_file(path: Path, name: str = "file") -> str:
     except FileNotFoundError:
         # A link is there, and somebody who sees it in the folder would not believe otherwise.
         kind = what_is(path)
-        return f"the {name} cannot be read: it is {kind}" if kind else f"there is no such {name}"
+        if kind:
+            return f"the {name} cannot be read: it is {kind}"
+        return ", ".join(filter(None, (f"there is no such {name}", near_miss(path))))
     except OSError as error:
         return f"the {name} cannot be read: {error.strerror}"
     return ""

@@ -19,6 +19,7 @@ from blissmask.families.files.quantised_files import gguf_refusal, is_gguf, refu
 from blissmask.families.files.safetensors_header import is_safetensors, read_header
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 from blissmask.families.files.unchanged_file import UnchangedFile, unchanged_file
+from blissmask.storage.near_miss import near_miss
 from blissmask.storage.ordinary import open_ordinary
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _first_bytes(path: Path) -> bytes:
         with open_ordinary(path) as file:
             return file.read(16)
     except FileNotFoundError:
-        raise ModelError("there is no such model file", where=[path]) from None
+        raise ModelError("there is no such model file", where=[path], fix=near_miss(path)) from None
     except IsADirectoryError:
         fix = "name the file in it, or give the folder as `--model`"
         raise ModelError("a model file was expected, this is a folder", where=[path], fix=fix) from None

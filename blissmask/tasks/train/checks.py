@@ -21,6 +21,7 @@ from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TIERS
 from blissmask.plurals import counted, verb
 from blissmask.processes import Processes, this_process
+from blissmask.storage.near_miss import near_miss
 from blissmask.tasks.train.rules import base_loras, optimizer_options, rate_schedule, run_names
 from blissmask.tasks.train.saving.rescue import check_rescue_dir
 from blissmask.training.data.cached_set import CachedSet, check_masks
@@ -126,7 +127,11 @@ def refuse_missing_models(config: Config) -> None:
     parts = [part for part in (*family.task.latents, *family.task.text) if isinstance(part, Part)]
     parts += [expert.part for expert in wanted_experts(family.experts, config.train.expert)]
     named = {part.field: getattr(files, part.field) for part in parts if not part.is_here(files)}
-    missing = [f"{field}: {path}" for field, path in named.items() if path is not None]
+    missing = [
+        " ".join(filter(None, (f"{field}: {path}", near_miss(path))))
+        for field, path in named.items()
+        if path is not None
+    ]
     if missing:
         raise ModelError(
             f"{counted(len(missing), 'model file')} {verb(len(missing), 'is', 'are')} not there",

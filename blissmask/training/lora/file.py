@@ -32,6 +32,7 @@ from blissmask.cachefile.metadata import OURS
 from blissmask.cachefile.read_file import read_keys, read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError
 from blissmask.plurals import verb
+from blissmask.storage.near_miss import near_miss
 from blissmask.storage.seen import NOTHING_SEEN, Seen
 from blissmask.training.lora.formats import NAMED_KEYS, LoraFormat, split_key, to_format, to_native
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
@@ -185,7 +186,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)
     except CacheError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise ModelError("there is no such LoRA file", where=[path], fix=f"paths start at {Path.cwd()}") from error
+            fix = f"{near_miss(path)} paths start at {Path.cwd()}".strip()
+            raise ModelError("there is no such LoRA file", where=[path], fix=fix) from error
         if isinstance(error.__cause__, OSError):
             what = f"the LoRA file cannot be read: {error.__cause__.strerror or error.__cause__}"
             raise ModelError(what, where=[path], fix="name the LoRA file itself, one that you may read") from error

@@ -19,6 +19,7 @@ from blissmask.config.sections.dataset_section import MAX_SIDE
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.limits import MOST_CONFIG, refuse_larger
+from blissmask.storage.near_miss import near_miss
 from blissmask.storage.ordinary import read_text
 
 _OPTION_START = re.compile(r"\s+--(?=[A-Za-z])")
@@ -156,7 +157,9 @@ def _read_file(path: Path) -> list[tuple[str, Any]]:
         return reader(read_text(path, encoding="utf-8-sig"), path.name)
     except OSError as error:
         raise UsageError(
-            f"the prompts cannot be read: {error.strerror}", where=[path], fix="check `sample_prompts`"
+            f"the prompts cannot be read: {error.strerror}",
+            where=[path],
+            fix=near_miss(path) or "check `sample_prompts`",
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError("the prompts are not UTF-8 text", where=[path], fix="save the file as UTF-8") from error

@@ -1,0 +1,69 @@
+"""What somebody meant who named a file or a folder that is not there: what lies beside it and is called nearly so."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+_LIKE = 0.7
+"""How alike two names are at least, as ``difflib`` counts: ``fotos`` and ``photos`` are 0.73, ``masks`` and ``photos``
+0.18."""
+_LEAD = 0.1
+"""By how much a name is more alike than the next one: ``photos`` for ``photo`` beside ``photo_old`` is 0.19 ahead, and
+of numbered files none is ahead."""
+
+
+def near_miss(path: Path, *, folders: bool = False) -> str:
+    """Return a question that names what was meant, e.g. ``did you mean `photos`?``.
+
+    Empty where something is there, or where nothing, or more than one thing, has nearly the same name.
+
+    Args:
+        path: what was named; a folder on the way to it may be the one that is misspelt.
+        folders: whether a folder is needed.
+    """
+    try:
+        meant = _meant(path, folders=folders)
+    except (OSError, ValueError):
+        # Where looking is forbidden, or at a name that no file can have, there is nothing to propose.
+        return ""
+    return f"did you mean `{meant}`?" if meant else ""
+
+
+def _meant(path: Path, *, folders: bool) -> Path | None:
+    if path.exists() or path.is_symlink():
+        return None
+    missing = path
+    while not missing.parent.exists():
+        if missing == missing.parent:
+            return None
+        missing = missing.parent
+    rest = path.relative_to(missing)
+    hidden = missing.name.startswith(".")
+    beside = [other for other in missing.parent.iterdir() if other.name.startswith(".") == hidden]
+    scored = [(_likeness(missing.name, other.name), other) for other in beside]
+    near = [(score, other / rest) for score, other in scored if score >= _LIKE - _LEAD]
+    there = sorted((score, found) for score, found in near if _fits(found, folders=folders))
+    if not there or there[-1][0] < _LIKE:
+        return None
+    if len(there) > 1 and there[-1][0] - there[-2][0] < _LEAD:
+        return None
+    return there[-1][1]
+
+
+def _fits(path: Path, *, folders: bool) -> bool:
+    return path.is_dir() if folders else path.exists()
+
+
+def _likeness(name: str, other: str) -> float:
+    """Return how alike two names are, 0 to 1; an ending that both have makes ``a.png`` and ``b.png`` no more alike."""
+    name, other = name.casefold(), other.casefold()
+    stem, dot, suffix = name.rpartition(".")
+    other_stem, _, other_suffix = other.rpartition(".")
+    if dot and suffix == other_suffix:
+        name, other = stem, other_stem
+    matcher = difflib.SequenceMatcher(a=name, b=other)
+    # Bounds that cost little: a folder may hold a million photos.
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _LIKE - _LEAD:
+        return 0.0
+    return matcher.ratio()

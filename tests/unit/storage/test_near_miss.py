@@ -1,0 +1,51 @@
+"""What was meant by a name that is not there."""
+
+import pytest
+
+from blissmask.storage.near_miss import near_miss
+from blissmask.storage.ordinary import why_no_file
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "meant"),
+    [
+        (["photos/"], "photo", "photos"),
+        (["photos/", "photo_old/", "masks/"], "photo", "photos"),
+        (["Photos/"], "photos", "Photos"),
+        (["photos/", "masks/"], "fotos", "photos"),
+        (["photos/kyla/a.png"], "phots/kyla/a.png", "photos/kyla/a.png"),
+        (["kyla.safetensors"], "kila.safetensors", "kyla.safetensors"),
+        (["photo.jpeg"], "photo.jpg", "photo.jpeg"),
+        # Nothing is near, or more than one thing is.
+        (["masks/"], "photos", ""),
+        (["b.png"], "a.png", ""),
+        (["photo1.jpg", "photo2.jpg"], "photo3.jpg", ""),
+        (["photos/tom/"], "photo/kyla", ""),
+        # What is there needs no other.
+        (["photo/", "photos/"], "photo", ""),
+        ([], "photos", ""),
+        ([".photo/"], "photo", ""),
+    ],
+)
+def test_the_one_thing_that_is_called_nearly_so_is_named(tmp_path, there, named, meant):
+    for name in there:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if name.endswith("/") else path.write_bytes(b"")
+    assert near_miss(tmp_path / named) == (f"did you mean `{tmp_path / meant}`?" if meant else "")
+
+
+def test_where_a_folder_is_needed_no_file_is_meant(tmp_path):
+    (tmp_path / "photos").write_bytes(b"")
+    assert near_miss(tmp_path / "photo", folders=True) == ""
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "\udcff"])
+def test_a_name_that_no_file_can_have_is_no_crash(tmp_path, name):
+    assert near_miss(tmp_path / name) == ""
+
+
+def test_why_there_is_no_file_says_what_was_meant(tmp_path):
+    (tmp_path / "kyla.safetensors").write_bytes(b"")
+    why = why_no_file(tmp_path / "kila.safetensors", "LoRA file")
+    assert why == f"there is no such LoRA file, did you mean `{tmp_path / 'kyla.safetensors'}`?"
