@@ -61,9 +61,9 @@ def test_an_optimiser_and_its_schedule_are_refused_before_there_is_a_cache(tmp_p
 
 
 def test_a_forecast_needs_no_package_of_the_machine_that_will_train(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    config = train_config(tmp_path / "no-cache", tmp_path / "out", optimizer_type="adamw8bit")
-    with pytest.raises(MissingPackageError, match="bitsandbytes"):
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    config = train_config(tmp_path / "no-cache", tmp_path / "out", optimizer_type="prodigy")
+    with pytest.raises(MissingPackageError, match="prodigyopt"):
         refuse_before_cache(config)
     refuse_before_cache(config.model_copy(update={"run": config.run.model_copy(update={"dry_run": True})}))
 
