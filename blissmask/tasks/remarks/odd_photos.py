@@ -78,6 +78,7 @@ def copy_remarks(files: Sequence[ShortPath], likenesses: Sequence[Likeness | Non
         files: the photos.
         likenesses: of each; None for one that cannot be told from others.
     """
-    for copy, original in find_copies(likenesses).items():
-        path, first = files[copy].path, files[original].path
-        yield Remark(TWICE, path, f"{path}: as {first}", f"as {first.name}")
+    for position, copy in find_copies(likenesses).items():
+        path, first = files[position].path, files[copy.original].path
+        mirrored = ", mirrored" if copy.is_mirrored else ""
+        yield Remark(TWICE, path, f"{path}: as {first}{mirrored}", f"as {first.name}{mirrored}")

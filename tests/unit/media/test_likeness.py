@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
-from blissmask.media.likeness import Likeness, find_copies, likeness_of
+from blissmask.media.likeness import Copy, Likeness, find_copies, likeness_of
 from tests.builders.pictures import random_rgb
 
 PHOTOS = Path(__file__).parents[2] / "photos"
@@ -40,7 +40,15 @@ def brighter(picture):
     return ImageEnhance.Brightness(picture).enhance(1.05)
 
 
-@pytest.mark.parametrize("change", [smaller, poor, brighter])
+def much_brighter(picture):
+    return ImageEnhance.Brightness(picture).enhance(1.2)
+
+
+def darker(picture):
+    return ImageEnhance.Brightness(picture).enhance(0.8)
+
+
+@pytest.mark.parametrize("change", [smaller, poor, brighter, much_brighter, darker])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copy_is_known(name, change):
     assert likeness(photo(name)).is_alike(likeness(change(photo(name))))
@@ -52,12 +60,20 @@ def test_other_photos_are_no_copies():
 
 def test_each_copy_is_told_with_the_first_of_them():
     small = likeness(photo("chelsea").resize((90, 60)))
-    assert find_copies([likeness(photo("coffee")), likeness(photo("chelsea")), None, small, small]) == {3: 1, 4: 1}
+    copies = find_copies([likeness(photo("coffee")), likeness(photo("chelsea")), None, small, small])
+    assert copies == {3: Copy(1), 4: Copy(1)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mirrored_copy_is_known_as_one_and_is_no_other_photo(name):
+    mirrored = poor(ImageOps.mirror(photo(name)))
+    seen = [likeness(photo(each)) for each in NAMES]
+    assert find_copies([*seen, likeness(mirrored)]) == {4: Copy(NAMES.index(name), is_mirrored=True)}
 
 
 def test_noise_is_its_own_copy_and_that_of_no_other():
     hashes = [likeness_of(random_rgb((64, 64), seed=seed)) for seed in range(50)]
-    assert find_copies([*hashes, hashes[7]]) == {50: 7}
+    assert find_copies([*hashes, hashes[7]]) == {50: Copy(7)}
 
 
 def test_pictures_of_one_brightness_and_smooth_ones_of_other_colours_are_told_apart():
