@@ -9,9 +9,10 @@ IoU fell from 0.875 to 0.860.
 
 What was tried besides, on the things of that benchmark: a region of one look (mean shift) that sticks out of the body
 tells nothing (area under the curve 0.46 to 0.49, clothes stick out more often). Closed and convex ones, at least 0.94
-of their hull, without a face and not at the frame, would take the weight of things in front from 74 to 48 % (53 % at
-256 pixels) and lose no pixel of a person in 18 pictures of nine photos. They are not used: that takes 221 ms (66 ms)
-of a portrait's half second, and the things of the benchmark are convex by the way they are drawn.
+of their hull, without a face and not at the frame, would take the weight of things in front from 74 to 48 %. In 70
+photos 34 of 39 such regions were shirts, trousers, skin and heads, four were things and one was a wall, and one of four
+COCO photos fell from a person IoU of 0.869 to 0.744. Edges and bones, asked as below, left none of the things, neither
+there nor in the benchmark.
 
 h, w: rows and columns of the working copy; C = classes; i, j: those of a smaller one.
 """
