@@ -11,17 +11,31 @@ from pathlib import Path
 
 import pytest
 
+from blissmask.imports import quick_imports
 from tests.builders.command import Ran, run_blissmask
+from tests.builders.disk import wait_for_no_disk
 from tests.builders.warm import GIVEN, WarmPython
 
 
 def pytest_configure() -> None:
+    wait_for_no_disk()
+    _hear_signals()
+
+
+def _hear_signals() -> None:
     """Let the processes that tests start hear every signal, also where the tests themselves run under ``nohup`` or in the
     background of a script. A signal that is ignored stays so in each new process, one with a handler does not.
     """
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Import all that tests import at their head for less."""
+    with quick_imports():
+        return (yield)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -34,6 +34,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.builders.disk import wait_for_no_disk
+
 HOUSE = Path(__file__).parents[2]
 GIVEN = "BLISSMASK_WARM_PYTHON"
 """Environment variable with the program, for tests that a test runs."""
@@ -148,6 +150,7 @@ def _import_everything() -> None:
 
 
 def _serve(address: str) -> None:
+    wait_for_no_disk()
     import_everything()
     for late in ("accelerate.commands.launch", "torch.distributed.run", "torch.distributed.fsdp"):
         importlib.import_module(late)

@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import pytest
 
+from tests.builders.disk import wait_for_no_disk
 from tests.builders.remembered import remembered_networks
+from tests.builders.small_charts import draw_small_charts
 from tests.builders.warm import import_everything
 from tests.faults.injected import RECORDED, STRUCK, Fault, arm, record
 
@@ -174,7 +177,9 @@ def _serve() -> None:
     # The runs start other programs as anybody would.
     for name in _LARGE_PAGES:
         del os.environ[name]
+    wait_for_no_disk()
     import_everything()
+    draw_small_charts(pytest.MonkeyPatch())
     answers = Path(tempfile.mkdtemp(prefix="answers-"))
     # Of one thread, so a fork of the process that opened it can run it.
     session._session = remembered_networks(answers)

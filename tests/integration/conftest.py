@@ -4,18 +4,13 @@ import sys
 
 import pytest
 
-from blissmask.media import chart
+from tests.builders.small_charts import draw_small_charts
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _loss_curves_are_small_and_jagged():
-    """Draw every training's curve with the same pen on a ninth of the points: a quarter of a training in miniature.
-
-    In its own size it is drawn by `unit/media/test_chart.py`, and by the runs of `e2e/` and `faults/`.
-    """
+def _loss_curves_are_small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chart, "WIDTH", 400)
-        patch.setattr(chart, "_FINE", 1)
+        draw_small_charts(patch)
         yield
 
 
