@@ -8,7 +8,7 @@ import pytest
 
 from blissmask.media.sheets.html_page import page_file
 from blissmask.tasks.run.plan import Table
-from blissmask.tasks.train.curve import svg_curve
+from blissmask.tasks.train.saving.curve import svg_curve
 from blissmask.tasks.train.saving.page.sections import table
 from tests.builders.browser import chromium, page_in
 

@@ -34,7 +34,7 @@ from blissmask.tasks.mask_files.contact_sheet import draw_sheet
 from blissmask.tasks.rank_items.outliers import WHOLE, Judged, percent
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import number_text
-from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.data.prefetch import ItemStore
 

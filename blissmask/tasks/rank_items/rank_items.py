@@ -41,9 +41,9 @@ from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.data.training_data import item_names
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
-from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.rankings import ITEMS, renew_rankings
 from blissmask.tasks.train.train_lora import learner_plan_of
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.data.prefetch import ItemStore
 from blissmask.training.device import find_device
 from blissmask.training.experts import Learner

@@ -21,9 +21,9 @@ from blissmask.tasks.ranking.candidates import (
     saved_loras,
 )
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
-from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.plan import PreviewPlan
 from blissmask.tasks.train.saving.page.rankings import ITEMS, LORAS
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.record.saving import Outputs
 
 BASE = "base"

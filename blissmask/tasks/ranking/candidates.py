@@ -9,8 +9,9 @@ from pathlib import Path
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.ordinary import in_the_way, why_no_file
-from blissmask.tasks.train import plan as training
+from blissmask.tasks.train.plan import plan_training
 from blissmask.tasks.train.resume import files_of_before
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.record.saving import RANKINGS, LoraName, Outputs
 from blissmask.training.record.states.find import find_states
 from blissmask.training.record.states.load import load_state
@@ -38,7 +39,7 @@ def outputs(config: Config) -> tuple[Path, ...]:
     return (config.saving.output_dir / RANKINGS,)
 
 
-def plan_finished(config: Config) -> training.TrainPlan:
+def plan_finished(config: Config) -> TrainPlan:
     """Return the plan of a training that is over: nothing is resumed, and no blocks are compiled.
 
     Raises:
@@ -49,7 +50,7 @@ def plan_finished(config: Config) -> training.TrainPlan:
     saving = config.saving.model_copy(update={"resume": False})
     # A look is too short to pay for compiling.
     memory = config.memory.model_copy(update={"compile": False})
-    planned = training.plan_training(config.model_copy(update={"saving": saving, "memory": memory}))
+    planned = plan_training(config.model_copy(update={"saving": saving, "memory": memory}))
     if planned.processes.count > 1:
         raise UsageError("a ranking is made by one process", fix="run it without torchrun or accelerate")
     folder = planned.names.ranking

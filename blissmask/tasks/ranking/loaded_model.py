@@ -12,7 +12,7 @@ from blissmask.errors import ModelError
 from blissmask.events import PhaseFinished, PhaseStarted
 from blissmask.tasks.ranking.candidates import Candidate
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.prefetch import ItemStore

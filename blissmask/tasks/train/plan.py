@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.families.protocol import Expert
 from blissmask.families.registry import load_family
-from blissmask.processes import Processes, this_process
-from blissmask.tasks.run.plan import Explanation, Plan, Table
+from blissmask.processes import this_process
+from blissmask.tasks.run.plan import Explanation
 from blissmask.tasks.train.checks import (
     check_base_loras,
     check_guidance,
@@ -23,7 +23,6 @@ from blissmask.tasks.train.checks import (
     mask_warnings,
     refuse_before_cache,
 )
-from blissmask.tasks.train.curve import curve_kept_out
 from blissmask.tasks.train.data.stale import stale_warnings
 from blissmask.tasks.train.data.texts import check_texts
 from blissmask.tasks.train.data.training_data import (
@@ -43,24 +42,25 @@ from blissmask.tasks.train.odd_options import (
     number_warnings,
     part_reader_warnings,
 )
-from blissmask.tasks.train.previews.likeness_plan import LikenessPlan, plan_likeness
-from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
+from blissmask.tasks.train.overview import mask_table, overview
+from blissmask.tasks.train.previews.likeness_plan import plan_likeness
+from blissmask.tasks.train.previews.plan import plan_previews
 from blissmask.tasks.train.resume import Start, choose_start, files_of_before, refuse_other_base
 from blissmask.tasks.train.rules import (
     base_loras,
-    caption_rule,
     memory_options,
     prior_rule,
     run_names,
     step_rule,
     weight_rule,
 )
+from blissmask.tasks.train.saving.curve import curve_kept_out
 from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.saving.page.place import page_kept_out
 from blissmask.tasks.train.settings import COMPILED, remembered_settings
-from blissmask.tasks.train.steps import StepPlan, plan_steps, step_cost
+from blissmask.tasks.train.steps import StepPlan, plan_steps
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.data.empty_masks import leave_out_empty
-from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import commonest_tiers
 from blissmask.training.device import find_device
 from blissmask.training.lora.base_weights import fused_identity
@@ -69,99 +69,9 @@ from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.record.saving import Outputs
 from blissmask.training.record.states.load import SavedState
 from blissmask.training.record.trackers import trackers_kept_out, wanted_trackers
-from blissmask.training.step.step_rule import StepRule
 from blissmask.training.weighting.rule import WeightRule
 
 COMMAND = "train"
-
-
-@dataclass(slots=True, kw_only=True)
-class TrainPlan(Plan):
-    """Everything that is decided before the first step.
-
-    Attributes:
-        config: the configuration, with the memory options that were chosen.
-        family: the model family, for the task that is trained.
-        data: the cache.
-        weights: how mask weights become loss weights; None when the mask loss is off.
-        rule: what each step does with its items; prior preservation is in it.
-        steps: how many there are, and what each one trains.
-        names: of the files.
-        settings: what a training state remembers of this run.
-        state: the training state to continue from; None starts anew.
-        files_of_before: names of LoRA files of an earlier run; the run leaves out those that it replaces.
-        previews: None where none are drawn.
-        likeness: what the faces in previews are compared with; None where they are not.
-        stale: what is trained as it was cached and is different now; among the warnings, too.
-        unmeasured: why they are not, where photos of [instance] or [[subjects]] are missing; among the warnings, too.
-        read_in_part_by: programs that would use a part of the LoRA; among the warnings, too.
-        processes: that train together. Only the first one writes, warns and locks the output folder.
-        resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
-        compiling: whether blocks are compiled, and why; it is in the configuration, too.
-        room_known: whether the plan knew how much room the files need; else the run looks when the model is loaded.
-    """
-
-    config: Config
-    family: FamilyForTask
-    data: TrainingData
-    weights: WeightRule | None
-    rule: StepRule
-    steps: StepPlan
-    names: Outputs
-    settings: Mapping[str, object]
-    state: SavedState | None
-    files_of_before: set[str]
-    previews: PreviewPlan | None
-    likeness: LikenessPlan | None
-    stale: Sequence[Problem]
-    unmeasured: Sequence[Problem]
-    read_in_part_by: Sequence[str]
-    processes: Processes
-    resting_bytes: int
-    compiling: CompileRule
-    room_known: bool
-
-    @property
-    def start(self) -> int:
-        """Return how many steps are already done."""
-        return self.state.step if self.state else 0
-
-    def saves_at(self, done: int) -> bool:
-        """Return whether LoRA files and a training state are due after ``done`` steps, the last step aside."""
-        section = self.config.saving
-        if section.save_every_n_steps and done % section.save_every_n_steps == 0:
-            return True
-        return self.steps.ends_epochs(done, section.save_every_n_epochs)
-
-    def preview_label(self, done: int) -> str | None:
-        """Return the label in the names of previews after ``done`` steps; None when none are due.
-
-        It is the step, or ``e`` and the epoch.
-        """
-        if done == self.steps.total and self.draws_end_apart:
-            return f"{done:06d}"
-        return self._due_label(done)
-
-    @property
-    def draws_end_apart(self) -> bool:
-        """Whether the final LoRA is drawn, too, though no previews would be due after the last step."""
-        return self.previews is not None and self._due_label(self.steps.total) is None
-
-    def _due_label(self, done: int) -> str | None:
-        section = self.config.previews
-        if self.previews is None:
-            return None
-        by_steps = section.sample_every_n_steps and done and done % section.sample_every_n_steps == 0
-        if by_steps or (done == 0 and section.sample_at_first):
-            return f"{done:06d}"
-        if done and self.steps.ends_epochs(done, section.sample_every_n_epochs):
-            return f"e{self.steps.epochs_after(done):06d}"
-        return None
-
-    def validates_at(self, done: int) -> bool:
-        """Return whether the held-out items are validated after ``done`` steps; always after the last one."""
-        every = self.config.train.validate_every_n_steps or self.steps.steps_per_epoch
-        return bool(self.data.held_out) and (done % every == 0 or done == self.steps.total)
 
 
 def outputs(config: Config) -> tuple[Path, ...]:
@@ -199,13 +109,8 @@ def plan_training(config: Config) -> TrainPlan:
     processes = dataclasses.replace(this_process(), lockstep=config.memory.fsdp)
     # First what was typed: whoever misses an option need not have a data set yet.
     check_options(config, processes)
-    folders = cache_folders(config)
-    family = choose_family(config.model, folders)
-    check_guidance(config.train.guidance_scale, family)
-    sets = read_sets(config, folders, family)
-    weights = weight_rule(config.mask_loss, commonest_tiers(headers_of(sets), config.masks.tiers))
-    empty = leave_out_empty(sets, weights, config.mask_loss.empty_mask, shown_frames=family.task.shown_frames)
-    data = put_in_order(config, sets, empty.left_out)
+    cached = _read_cache(config)
+    family, data, weights = cached.family, cached.data, cached.weights
     memory = fit_memory(config, family, data.sets, processes)
     config = memory.config
     steps = plan_steps(config, family, data, processes)
@@ -218,7 +123,7 @@ def plan_training(config: Config) -> TrainPlan:
     warnings = [
         *memory.warnings,
         *mask_warnings(config, family, data.sets, weights, prior_rule(config.mask_loss)),
-        *empty.warnings,
+        *cached.warnings,
         *number_warnings(config),
         *part_reader_warnings(in_part),
         *base.warnings,
@@ -241,12 +146,10 @@ def plan_training(config: Config) -> TrainPlan:
         warnings += _check_denoisers(config, steps.experts)
         _refuse_other_base(config, steps.experts, start)
     warnings += start.warnings
-    likeness: LikenessPlan | None = None
-    unmeasured: list[Problem] = []
     if previews is not None:
         warnings += previews.warnings
-        likeness, unmeasured = plan_likeness(config)
-        warnings += unmeasured
+    likeness, unmeasured = plan_likeness(config) if previews is not None else (None, [])
+    warnings += unmeasured
     result = TrainPlan(
         command=COMMAND,
         items=start.items,
@@ -273,9 +176,36 @@ def plan_training(config: Config) -> TrainPlan:
         compiling=compiling,
         room_known=memory.trained_numbers > 0,
     )
-    overview = _overview(result, [*base.rows, *memory.rows, *compiling.rows()])
-    result.tables = [overview, *_mask_table(weights), *memory.tables]
+    facts = overview(result, [*base.rows, *memory.rows, *compiling.rows()])
+    result.tables = [facts, *mask_table(weights), *memory.tables]
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    """What is trained on.
+
+    Attributes:
+        family: that the cache was made for.
+        data: the cache, in the order in which it is trained.
+        weights: how its mask weights become loss weights; None when the mask loss is off.
+        warnings: of items whose mask leaves nothing to learn.
+    """
+
+    family: FamilyForTask
+    data: TrainingData
+    weights: WeightRule | None
+    warnings: Sequence[Problem]
+
+
+def _read_cache(config: Config) -> _Cached:
+    folders = cache_folders(config)
+    family = choose_family(config.model, folders)
+    check_guidance(config.train.guidance_scale, family)
+    sets = read_sets(config, folders, family)
+    weights = weight_rule(config.mask_loss, commonest_tiers(headers_of(sets), config.masks.tiers))
+    empty = leave_out_empty(sets, weights, config.mask_loss.empty_mask, shown_frames=family.task.shown_frames)
+    return _Cached(family, put_in_order(config, sets, empty.left_out), weights, empty.warnings)
 
 
 def _compiling(config: Config, memory: MemoryPlan, steps: StepPlan, state: SavedState | None) -> CompileRule:
@@ -338,52 +268,3 @@ def _kept_out(config: Config, names: Outputs) -> list[Problem]:
         trackers_kept_out(trackers, names.tracker_folder(section.logging_dir)),
     ]
     return [problem for problem in problems if problem is not None]
-
-
-def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
-    """Return the facts of the training as a table for ``--dry-run``; ``model_rows`` are about the base model."""
-    data, steps = plan.data, plan.steps
-    rows = [("family", f"{plan.family.name}, {plan.family.task_name}")]
-    experts = [expert.name for expert in steps.experts if expert.name]
-    if experts:
-        rows.append(("experts", ", ".join(experts)))
-    rows += [("steps", line) for line in steps.expert_lines()]
-    rows.append(("cache entries", str(len(data.order.items))))
-    if data.left_out:
-        rows.append(("left out, weight 0 everywhere", str(len(data.left_out))))
-    if data.held_out:
-        rows.append(("held out for validation", str(len(data.held_out))))
-    rows.append(("micro-batches per epoch", str(steps.batches_per_epoch)))
-    rows.append(("steps in all", str(steps.total)))
-    rows.append(("epochs", f"{steps.epochs:.1f}"))
-    if plan.processes.count > 1:
-        rows.append(("processes", str(plan.processes.count)))
-    rows.append(("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"))
-    captions = caption_rule(plan.config.datasets)
-    if captions:
-        rows.append(("captions", captions))
-    if data.prior_only:
-        rows.append(("only held to the base model", str(len(data.prior_only))))
-    cost = cost_of(plan)
-    if cost:
-        rows.append(("cost of a step", cost))
-    if plan.previews is not None:
-        rows.append(("previews", plan.previews.describe(plan.config.previews, end_apart=plan.draws_end_apart)))
-    rows += model_rows
-    return Table("Training", ("Setting", "Value"), tuple(rows))
-
-
-def cost_of(plan: TrainPlan) -> str:
-    """Return what a step costs, in one line; empty where nothing is held to the base model."""
-    return step_cost(
-        plan.rule,
-        checkpointing=plan.config.memory.gradient_checkpointing,
-        only_held=plan.data.only_held_share,
-        holds_outside=prior_rule(plan.config.mask_loss) is not None,
-    )
-
-
-def _mask_table(weights: WeightRule | None) -> list[Table]:
-    if weights is None:
-        return []
-    return [Table("Mask loss", ("Tier", "Value", "Weight", "Loss weight"), tuple(tier_rows(weights)))]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Measured, Warned
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.run_page import Drawing
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.record.metrics import StepLog, Values, read_log
 from blissmask.training.record.trackers import WandbRun, tracking, wanted_trackers
 

@@ -21,7 +21,6 @@ from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.data.read_items import TrainingItems, read_items
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
-from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.draw import Previews, draw_previews, open_previews
 from blissmask.tasks.train.previews.measure import LikenessLog, open_meter
 from blissmask.tasks.train.records import Records, recording
@@ -39,6 +38,7 @@ from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.saving.page.place import is_page
 from blissmask.tasks.train.saving.page.run_page import Drawing
 from blissmask.tasks.train.settings import base_identities
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.mask_totals import MaskTotals

@@ -9,8 +9,8 @@ from blissmask.config.model import Config
 from blissmask.errors import CacheError, UsageError
 from blissmask.families.files.miniature import is_tiny_identity
 from blissmask.families.registry import load_family
-from blissmask.tasks.train.lora_metadata import BASE_HASH
 from blissmask.tasks.train.rules import run_names
+from blissmask.tasks.train.saving.lora_metadata import BASE_HASH
 from blissmask.tasks.train.settings import BASE
 from blissmask.training.experts import wanted_experts
 from blissmask.training.record.saving import Outputs

@@ -1,9 +1,9 @@
-"""tasks/train/lora_metadata.py: what a LoRA file says of the model it was trained on."""
+"""tasks/train/saving/lora_metadata.py: what a LoRA file says of the model it was trained on."""
 
 import pytest
 
 from blissmask.config.model import Config
-from blissmask.tasks.train.lora_metadata import TrainedOn, lora_metadata
+from blissmask.tasks.train.saving.lora_metadata import TrainedOn, lora_metadata
 from tests.builders.families import PLAIN, family_of
 
 

@@ -15,8 +15,8 @@ from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, W
 from blissmask.tasks.run.plan import RunContext, places_of
 from blissmask.tasks.train.data.texts import load_class_text, load_other_texts
 from blissmask.tasks.train.data.training_data import item_names
-from blissmask.tasks.train.plan import TrainPlan, cost_of
 from blissmask.tasks.train.rules import caption_rule, prior_rule
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.data.alike import AlikeItems
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
@@ -118,7 +118,7 @@ def open_store(plan: TrainPlan) -> ItemStore:
 
 
 def _announce_cost(plan: TrainPlan, context: RunContext) -> None:
-    cost = cost_of(plan)
+    cost = plan.cost_of_step
     if cost:
         context.reporter.emit(Announced((f" {cost}",)))
 

@@ -25,10 +25,10 @@ from blissmask.media.video_writer import write_mp4
 from blissmask.plurals import counted, verb
 from blissmask.storage import atomic
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.complete_prompt import PlannedPreview
 from blissmask.tasks.train.previews.encode import encode_prompts
 from blissmask.tasks.train.previews.plan import PreviewPlan
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.build import LearnerPlan, load_frozen_expert, load_preview_denoiser
 from blissmask.training.device import is_out_of_memory, release_memory
 from blissmask.training.eval_mode import evaluation_mode

@@ -12,11 +12,11 @@ from blissmask.errors import MachineError
 from blissmask.events import ItemsMeasured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.data.read_items import TrainingItems
-from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lora_metadata
-from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.saving.lora_metadata import TrainedOn, average_metadata, lora_metadata
 from blissmask.tasks.train.saving.page.run_page import Drawing
 from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
 from blissmask.tasks.train.settings import BASE, COMPILED, base_identities
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.data.cached_set import commonest_sizes
 from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner

@@ -18,8 +18,8 @@ from blissmask.media import chart
 from blissmask.media.image import read_image
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import bytes_text
-from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed, svg_curve
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train.saving.curve import draw_curve, save_curve, smoothed, svg_curve
 from blissmask.tasks.train.saving.page import run_page
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.saving import Outputs

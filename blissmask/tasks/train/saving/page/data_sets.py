@@ -9,8 +9,8 @@ from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.masks.tiers import WeightTier
 from blissmask.tasks.run.plan import Table
 from blissmask.tasks.run.wording import pixels_text
-from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.sections import table
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.data.set_totals import SetTotals
 

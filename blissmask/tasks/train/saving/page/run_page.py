@@ -23,10 +23,9 @@ from blissmask.plurals import counted
 from blissmask.storage import atomic
 from blissmask.tasks.run.plan import RunContext, Table
 from blissmask.tasks.run.wording import bytes_text, number_text
-from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
 from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.data.training_data import item_names
-from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.saving.curve import save_curve, smoothed, smoothing_length, svg_curve
 from blissmask.tasks.train.saving.page.data_sets import data_sets
 from blissmask.tasks.train.saving.page.log_columns import (
     Column,
@@ -40,6 +39,7 @@ from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import places, section, table
 from blissmask.tasks.train.saving.page.settings_list import settings
+from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.data.mask_totals import count_line, edge_lines, share_rows
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.metrics import read_log
