@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.sections.model_section import TINY, ModelSection
-from blissmask.errors import ModelError, UsageError
+from blissmask.errors import ModelError, Problem, UsageError
 from blissmask.networks.hub import hub_folder
+
+_NO_FILES = ("model", "download")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,17 @@ def model_files(section: ModelSection) -> ModelFiles:
     if section.is_tiny:
         return ModelFiles(model=TINY)
     return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
+
+
+def unread_files(section: ModelSection) -> list[Problem]:
+    """Warn of files that are named beside ``tiny``: in one line, since trials of a real configuration are meant so."""
+    if not section.is_tiny:
+        return []
+    named = [
+        f"`{name}`" for name in ModelFiles.__dataclass_fields__ if getattr(section, name) and name not in _NO_FILES
+    ]
+    what = f'miniatures (`model = "{TINY}"`) stand for the files of [model], which are not read: {", ".join(named)}'
+    return [Problem(what)] if named else []
 
 
 def is_tiny(files: ModelFiles) -> bool:

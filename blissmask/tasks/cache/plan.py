@@ -16,6 +16,7 @@ from blissmask.config.model import Config
 from blissmask.dataset.collect import cache_folder
 from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import InputError, MaskError, Problem, UsageError
+from blissmask.families.files.model_files import unread_files
 from blissmask.free_memory import workers
 from blissmask.imports import uncollected
 from blissmask.processes import Processes, this_process
@@ -110,7 +111,7 @@ def plan(config: Config) -> CachePlan:
     result = CachePlan(
         command=COMMAND,
         outputs=outputs(config),
-        warnings=check_cache_sheet(config),
+        warnings=[*unread_files(config.model), *check_cache_sheet(config)],
         model=model,
         folders=folders,
         sheet=with_own_sheet(config.cache).sheet,

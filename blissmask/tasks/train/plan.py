@@ -10,7 +10,7 @@ from pathlib import Path
 from blissmask.config.model import Config
 from blissmask.errors import Problem
 from blissmask.families.family import FamilyForTask
-from blissmask.families.files.model_files import model_files
+from blissmask.families.files.model_files import model_files, unread_files
 from blissmask.families.protocol import Expert
 from blissmask.families.registry import load_family
 from blissmask.processes import this_process
@@ -88,7 +88,7 @@ def plan(config: Config) -> TrainPlan | Explanation:
     if config.run.dry_run and config.model.arch is not None and not is_cached(config):
         refuse_before_cache(config)
         foreseen = forecast(config, COMMAND)
-        foreseen.warnings += number_warnings(config)
+        foreseen.warnings += [*unread_files(config.model), *number_warnings(config)]
         family = load_family(config.model.arch).for_task(config.model.task or "")
         foreseen.warnings += part_reader_warnings(lora_part_readers(config, family))
         return foreseen
@@ -121,6 +121,7 @@ def plan_training(config: Config) -> TrainPlan:
     in_part = lora_part_readers(config, family)
     stale = stale_warnings(config, family, data.sets)
     warnings = [
+        *unread_files(config.model),
         *memory.warnings,
         *mask_warnings(config, family, data.sets, weights, prior_rule(config.mask_loss)),
         *cached.warnings,

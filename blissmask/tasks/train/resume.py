@@ -11,7 +11,7 @@ from blissmask.errors import InputError, Problem, UsageError
 from blissmask.plurals import counted
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
 from blissmask.tasks.train.settings import BASE, FIXED, NEWER
-from blissmask.tasks.train.trial import is_trial, refuse_real_training, trial_files
+from blissmask.tasks.train.trial import damaged_real, is_trial, refuse_real_training, trial_files
 from blissmask.training.record.saving import FILES_OF_BEFORE, Outputs, compare_settings
 from blissmask.training.record.states.find import FoundStates, find_states, state_folders
 from blissmask.training.record.states.load import SavedState, load_state
@@ -66,11 +66,12 @@ def choose_start(
         return Start(None, _write(names, f"{total_steps} steps"), warnings)
     found = find_states(names.folder, names.run_name)
     if found.newest is None:
-        _refuse_lost_states(found, names)
+        _refuse_lost_states(_faults(found), names)
         warnings = [*_replaced_files(names, miniature=miniature), *_left_files(names)]
         return Start(None, _write(names, f"{total_steps} steps"), warnings)
     state = load_state(found.newest)
     if is_trial(state) and not miniature:
+        _refuse_lost_states(damaged_real(found), names)
         return Start(None, _write(names, f"{total_steps} steps"), [_replaced_trial(names)])
     warnings = _damaged_states(found)
     changed = compare_settings({**NEWER, **state.settings}, settings, fixed=FIXED)
@@ -151,12 +152,12 @@ def _replaced_files(names: Outputs, *, miniature: bool) -> list[Problem]:
     return [Problem(what, places_of(there), "to keep it, choose another `--output-name`")] if there else []
 
 
-def _refuse_lost_states(found: FoundStates, names: Outputs) -> None:
+def _refuse_lost_states(faults: Sequence[str], names: Outputs) -> None:
     """Raise UsageError where there are states and none is whole: beginning again would replace what they led to."""
-    if found.damaged:
+    if faults:
         raise UsageError(
             f"none of the training states of `{names.run_name}` is whole, so the training cannot go on from them",
-            where=_faults(found),
+            where=faults,
             fix=f"put the files back as they were saved, {_ANEW}",
         )
 

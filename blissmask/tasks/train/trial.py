@@ -14,7 +14,7 @@ from blissmask.tasks.train.saving.lora_metadata import BASE_HASH
 from blissmask.tasks.train.settings import BASE
 from blissmask.training.experts import wanted_experts
 from blissmask.training.record.saving import Outputs
-from blissmask.training.record.states.find import find_states
+from blissmask.training.record.states.find import FoundStates, find_states
 from blissmask.training.record.states.load import SavedState, load_state
 
 
@@ -39,15 +39,13 @@ def refuse_real_training(names: Outputs) -> None:
         MachineError: the states cannot be looked at.
         CacheError: a whole state cannot be read.
     """
-    newest = find_states(names.folder, names.run_name).newest
-    state = None if newest is None else load_state(newest)
-    files = [path for path in _lora_files(names) if path.is_file()]
-    if state is not None and is_real(state):
-        real = [str(state.path)]
-    else:
-        bases = {path: _base_of(path) for path in files}
+    found = find_states(names.folder, names.run_name)
+    states = [load_state(path) for _, path in found.whole]
+    real = [str(state.path) for state in states if is_real(state)] + damaged_real(found)
+    if not real:
+        bases = {path: _base_of(path) for path in _lora_files(names) if path.is_file()}
         real = [str(path) for path, base in bases.items() if base and not is_tiny_identity(base)]
-        if state is None:
+        if not states:
             # Beside the state of a trial they are the trial's, with `metadata = false`.
             real += [f"{path}: does not say what it was trained on" for path, base in bases.items() if not base]
     if real:
@@ -56,6 +54,14 @@ def refuse_real_training(names: Outputs) -> None:
             where=real,
             fix="give the trial another `--output-name` or `--output-dir`",
         )
+
+
+def damaged_real(found: FoundStates) -> list[str]:
+    """Return the damaged states that do not say of themselves that a trial left them, each with what is wrong.
+
+    Their files may be put back, so that a trial may no more replace them than whole ones.
+    """
+    return [f"{path}: {fault}" for path, fault in found.damaged.items() if not _says_trial(path)]
 
 
 def is_real(state: SavedState) -> bool:
@@ -67,6 +73,14 @@ def is_real(state: SavedState) -> bool:
 def is_trial(state: SavedState) -> bool:
     """Return whether a training state was made on a miniature."""
     return any(map(is_tiny_identity, _identities(state)))
+
+
+def _says_trial(damaged: Path) -> bool:
+    try:
+        return is_trial(load_state(damaged))
+    except CacheError:
+        # Its numbers are what is damaged.
+        return False
 
 
 def trial_files(names: Outputs) -> list[Path]:

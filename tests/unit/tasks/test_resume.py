@@ -132,6 +132,42 @@ def test_a_trial_touches_nothing_of_a_real_training(names, left, resume):
     assert "another `--output-name`" in problem.fix
 
 
+def damage(names, step, base, *, whole_numbers):
+    """Save a state and damage it; without ``whole_numbers`` it no longer says what it was trained on."""
+    (state,) = save(names, step, base=base)
+    lost = "lora.safetensors" if whole_numbers else "state.json"
+    (state / lost).unlink()
+    return f"{state}: `{lost}` is missing"
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("beside_a_trial", [True, False])
+@pytest.mark.parametrize(("base", "whole_numbers"), [(REAL, True), (TINY, False)])
+def test_a_trial_touches_no_damaged_state_of_a_real_training(names, resume, beside_a_trial, base, whole_numbers):
+    """Its files may be put back; one that cannot say what it was trained on may be a real one."""
+    told = damage(names, 6, base, whole_numbers=whole_numbers)
+    if beside_a_trial:
+        save(names, 4, base=TINY)
+    with pytest.raises(UsageError, match="is a real training, and a trial in miniature") as caught:
+        start(names, resume=resume, miniature=True)
+    assert caught.value.problems[0].where == (told,)
+
+
+def test_a_trial_whose_own_states_are_damaged_begins_again(names):
+    damage(names, 6, TINY, whole_numbers=True)
+    with pytest.raises(UsageError, match="none of the training states of `kyla` is whole"):
+        start(names, miniature=True)
+    assert start(names, resume=False, miniature=True).state is None
+
+
+def test_a_real_training_does_not_replace_its_damaged_states_because_a_trial_left_whole_ones(names):
+    save(names, 4, base=TINY)
+    told = damage(names, 6, REAL, whole_numbers=True)
+    with pytest.raises(UsageError, match="none of the training states of `kyla` is whole") as caught:
+        start(names)
+    assert caught.value.problems[0].where == (told,)
+
+
 @pytest.mark.parametrize("name", ["kyla.safetensors", "kyla-log.jsonl"])
 def test_a_folder_in_the_place_of_a_file_is_refused_before_the_first_step(names, name):
     (names.folder / name).mkdir()

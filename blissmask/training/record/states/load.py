@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blissmask.cachefile.read_file import read_tensors
 from blissmask.errors import CacheError, first_line
-from blissmask.storage.ordinary import read_text
+from blissmask.storage.ordinary import is_no_file, read_text
 from blissmask.training.record.states.faults import fault_of, states_unreadable
 from blissmask.training.record.states.folders import FILES, STATE
 
@@ -64,14 +64,19 @@ class SavedState:
 def load_state(path: Path) -> SavedState:
     """Read the numbers of a state that :func:`find_states` found whole.
 
-    Raises CacheError when they cannot be read, or are not those of a state.
+    Raises:
+        CacheError: they are gone, or are not those of a state.
+        MachineError: a drive fails, or the rights forbid to read them.
     """
     file = path / STATE
     try:
         numbers = json.loads(read_text(file))
-    except (OSError, ValueError, RecursionError) as error:
-        why = getattr(error, "strerror", None) or first_line(error)
-        raise _unreadable(file, f"cannot be read: {why}") from error
+    except OSError as error:
+        if not is_no_file(error):
+            raise states_unreadable(error, file) from error
+        raise _unreadable(file, f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(file, f"cannot be read: {first_line(error)}") from error
     if not isinstance(numbers, dict):
         raise _unreadable(file, "is no table")
     if not isinstance(numbers.get(FILES), list):

@@ -145,13 +145,6 @@ def test_scheduler_arguments_reach_the_scheduler():
     assert slow[-1] > fast[-1]
 
 
-def test_arguments_that_a_scheduler_does_not_take_are_refused():
-    with pytest.raises(UsageError, match="takes no arguments"):
-        rates(2, lr_scheduler_args=["timescale=1"])
-    with pytest.raises(UsageError, match="cannot be made"):
-        rates(2, lr_scheduler="linear", lr_scheduler_args=["timescale=1"])
-
-
 def test_warm_up_and_clipping_reach_the_steps(cache, tmp_path):
     _, recorder = run(
         train_config(cache, tmp_path / "out", lr_warmup_steps="50%", max_train_steps=4, learning_rate=1e-3)
@@ -376,3 +369,10 @@ def test_the_miniature_stands_for_all_files_that_are_named_as_well():
     assert model_files(
         ModelSection(model="tiny", dit=Path("dit.safetensors"), vae=Path("vae.safetensors"))
     ) == ModelFiles(model="tiny")
+
+
+def test_files_beside_the_miniature_are_told_in_one_line_by_the_plan(cache, tmp_path):
+    config = train_config(cache, tmp_path / "out", vae=Path("vae.safetensors"), text_encoder=Path("t5.safetensors"))
+    [warning] = [each for each in plan_training(config).warnings if "miniatures" in each.what]
+    assert warning.what.endswith("stand for the files of [model], which are not read: `vae`, `text_encoder`")
+    assert warning.where == ()

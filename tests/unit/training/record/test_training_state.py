@@ -100,6 +100,18 @@ def test_a_drive_that_fails_is_an_error_and_no_damage(tmp_path, monkeypatch, num
     assert caught.value.problems[0].where == (str(path / file if file else tmp_path),)
 
 
+def test_a_drive_that_fails_under_the_numbers_of_a_state_is_no_damage_either(tmp_path, monkeypatch):
+    path = save(tmp_path, 1)
+
+    def fail(file):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+
+    monkeypatch.setattr("blissmask.training.record.states.load.read_text", fail)
+    with pytest.raises(MachineError, match="Input/output error") as caught:
+        load_state(path)
+    assert caught.value.problems[0].where == (str(path / "state.json"),)
+
+
 def test_a_state_that_vanishes_after_the_plan_is_named(tmp_path):
     found = load_state(save(tmp_path, 1))
     shutil.rmtree(found.path)
