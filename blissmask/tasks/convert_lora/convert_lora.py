@@ -40,13 +40,15 @@ from blissmask.training.lora.convert import (
     convert_lora,
     describe_lora,
     in_precision,
+    is_spelled_so,
     needs_weights,
+    refuse_unknown,
 )
 from blissmask.training.lora.dora_norms import WeightOf
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, DTYPES, read_finite_lora, write_lora
 from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.lora.names import layer_names
-from blissmask.training.lora.peft_files import alpha_warnings, configs_of, is_peft
+from blissmask.training.lora.peft_files import alpha_warnings, configs_of
 from blissmask.training.record.saving import refuse_all_but_plain_name
 
 COMMAND = "train"
@@ -105,19 +107,21 @@ def plan(config: Config) -> ConversionPlan:
     found = describe_lora(tensors, source)
     family = _family(config.model.arch, metadata, source)
     _refuse_own_target(target, paths)
+    for path, (_, own_metadata) in zip(paths[1:], read[1:], strict=True):
+        refuse_other_family(None if config.model.arch else _family_in(own_metadata), family, path)
+    names = layer_names(family, block_count=max(block_count(own) for own, _ in read))
+    for path, (own, _) in zip(paths, read, strict=True):
+        describe_lora(own, path)
+        refuse_unknown(own, names, path)
     file_format, precision = section.lora_format, _precision(section)
     configs = configs_of(paths)
     warnings = alpha_warnings(paths)
     if combination is not None:
         check_files(combination, [own for own, _ in read], [_divided_by_base(own) for _, own in read])
         warnings += expert_warnings(combination.paths)
-        for path, (_, own) in zip(paths[1:], read[1:], strict=True):
-            refuse_other_family(None if config.model.arch else _family_in(own), family, path)
-    elif found.file_format == file_format and precision is None and not is_peft(read_keys(source)):
-        others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != found.file_format)
-        raise UsageError(
-            f"this LoRA is spelled the {found.file_format} way already", where=[source], fix=f"choose {others}"
-        )
+    elif precision is None and is_spelled_so(read_keys(source), tensors, file_format, names, source):
+        others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != file_format)
+        raise UsageError(f"this LoRA is spelled the {file_format} way already", where=[source], fix=f"choose {others}")
     weights = None
     if needs_weights(tensors, file_format, by_base=_divided_by_base(metadata)):
         weights = _frozen_weights(config, source)

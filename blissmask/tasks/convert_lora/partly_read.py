@@ -33,6 +33,8 @@ def partly_read(
         source: the first file, for messages.
         combination: what is done with the files; None where one is spelled another way alone.
     """
+    paths = (source,) if combination is None else combination.paths
+    named = list(zip(paths, files, strict=True))
     names = layer_names(family, block_count=max(block_count(tensors) for tensors in files))
     # A lower rank makes a LoRA of them.
     factored = (combination is None or combination.rank is None) and is_factored(files[0])
@@ -40,8 +42,8 @@ def partly_read(
         # The run refuses it.
         return []
     possible = [name for name in get_args(LoraFormat) if not (factored and name == "diffusers")]
-    spelled = {name: _layers(files, name, names, factored=factored) for name in possible}
-    as_lora = _layers(files, file_format, names, factored=False) if factored else []
+    spelled = {name: _layers(named, name, names, factored=factored) for name in possible}
+    as_lora = _layers(named, file_format, names, factored=False) if factored else []
     warnings = []
     for reader in part_readers(family.lora_readers, file_format, spelled, names.modules, as_lora=as_lora):
         fix = "load it in another program"
@@ -56,10 +58,10 @@ def partly_read(
 
 
 def _layers(
-    files: Sequence[Mapping[str, Tensor]], file_format: LoraFormat, names: LayerNames, *, factored: bool
+    files: Sequence[tuple[Path, Mapping[str, Tensor]]], file_format: LoraFormat, names: LayerNames, *, factored: bool
 ) -> list[str]:
     """Return the layers of all files in a spelling, each once, in their order."""
     layers: dict[str, None] = {}
-    for tensors in files:
-        layers |= dict.fromkeys(spelled_layers(tensors, file_format, names, factored=factored))
+    for path, tensors in files:
+        layers |= dict.fromkeys(spelled_layers(tensors, file_format, names, path, factored=factored))
     return list(layers)

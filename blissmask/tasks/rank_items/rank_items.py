@@ -16,7 +16,7 @@ import torch
 
 from blissmask.config.model import Config
 from blissmask.config.sections.saving_section import PreviewsSection
-from blissmask.errors import StoppedError, UsageError
+from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted, Warned
 from blissmask.media.sheets.html_page import is_html_sheet
 from blissmask.plurals import counted
@@ -33,6 +33,8 @@ from blissmask.tasks.ranking.candidates import (
     plan_finished,
     refuse_none,
     saved_loras,
+    scale_warnings,
+    unreadable_files,
 )
 from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model, refuse_no_numbers
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
@@ -75,11 +77,14 @@ def plan(config: Config) -> RankItemsPlan:
 
     Raises:
         UsageError: there is no LoRA, several are named, or several processes run.
+        ModelError: its file cannot be read.
         InputError: something that is not ours stands where the items would go.
         BlissmaskError: what planning the training raises.
     """
     planned = plan_finished(config.model_copy(update={"previews": PreviewsSection()}))
     lora = _lora(config, planned)
+    if unreadable := unreadable_files([lora]):
+        raise ModelError.several(list(unreadable.values()))
     folder = planned.names.ranking
     if (folder / SHEET).exists() and not is_html_sheet(folder / SHEET):
         raise in_the_way(folder / SHEET, "the items", fix=OUT_OF_THE_WAY)
@@ -93,7 +98,13 @@ def plan(config: Config) -> RankItemsPlan:
         states=states_of(lora.files, output),
     )
     return RankItemsPlan(
-        command=COMMAND, items=[item], outputs=outputs(config), training=planned, lora=lora, folder=folder
+        command=COMMAND,
+        items=[item],
+        outputs=outputs(config),
+        warnings=scale_warnings([lora]),
+        training=planned,
+        lora=lora,
+        folder=folder,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.errors import Problem, UsageError
+from blissmask.errors import ModelError, Problem, UsageError
 from blissmask.storage.content import without_links
 from blissmask.storage.seen import states_of
 from blissmask.tasks.rank_loras.sheet import check_sheet
@@ -19,6 +19,8 @@ from blissmask.tasks.ranking.candidates import (
     plan_finished,
     refuse_none,
     saved_loras,
+    scale_warnings,
+    unreadable_files,
 )
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
 from blissmask.tasks.train.previews.plan import PreviewPlan
@@ -44,7 +46,7 @@ class RankPlan(Plan):
     Attributes:
         training: the training that the LoRA are of: model, cache and prompts.
         previews: what is drawn.
-        candidates: to rank, in the order of the training.
+        candidates: to rank, in the order of the training, without those whose files cannot be read.
         folder: of the pictures and the results.
     """
 
@@ -59,6 +61,7 @@ def plan(config: Config) -> RankPlan:
 
     Raises:
         UsageError: there are no prompts or no LoRA files, nothing to rank by, or several processes.
+        ModelError: none of the files can be read.
         InputError: something that is not ours stands where the ranking would go.
         BlissmaskError: what planning the training raises.
     """
@@ -73,16 +76,21 @@ def plan(config: Config) -> RankPlan:
         raise UsageError.several([nothing, *planned.unmeasured])
     assert planned.previews is not None
     candidates = candidates_of(config, planned.names)
+    unreadable = unreadable_files(candidates)
+    readable = [candidate for candidate in candidates if candidate.name not in unreadable]
+    if not readable:
+        raise ModelError.several(list(unreadable.values()))
     folder = planned.names.ranking
     check_sheet(folder / SHEET)
+    items = [_item(candidate, folder) for candidate in candidates]
     return RankPlan(
         command=COMMAND,
-        items=[_item(candidate, folder) for candidate in candidates],
+        items=[item.failing(unreadable[item.key]) if item.key in unreadable else item for item in items],
         outputs=outputs(config),
-        warnings=[*planned.previews.warnings, *planned.unmeasured, *_unjudged(planned)],
+        warnings=[*planned.previews.warnings, *planned.unmeasured, *_unjudged(planned), *scale_warnings(readable)],
         training=planned,
         previews=planned.previews,
-        candidates=tuple(candidates),
+        candidates=tuple(readable),
         folder=folder,
     )
 

@@ -170,7 +170,7 @@ def _pictures(ranker: _Ranker, candidate: Candidate) -> list[Path]:
 def _fingerprint(ranker: _Ranker, candidate: Candidate) -> str:
     """Return what names all that the pictures are drawn from."""
     facts = {
-        "lora": [file_sha256(path) for path in candidate.files],
+        "lora": candidate.content(),
         "model": [learner.denoiser.identity for learner in ranker.learners],
         "prompts": [
             {**asdict(preview), "pictures": [file_sha256(path) for path in preview.pictures]}

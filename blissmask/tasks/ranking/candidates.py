@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.errors import Problem, UsageError
+from blissmask.errors import ModelError, Problem, UsageError
+from blissmask.storage.content import file_sha256
 from blissmask.storage.ordinary import in_the_way, why_no_file
 from blissmask.tasks.train.plan import plan_training
 from blissmask.tasks.train.resume import files_of_before
 from blissmask.tasks.train.train_plan import TrainPlan
+from blissmask.training.lora.file import refuse_unreadable
+from blissmask.training.lora.peft_files import alpha_warnings, configs_of
 from blissmask.training.record.saving import RANKINGS, LoraName, Outputs
 from blissmask.training.record.states.find import find_states
 from blissmask.training.record.states.load import load_state
@@ -32,6 +36,10 @@ class Candidate:
 
     name: str
     files: tuple[Path, ...]
+
+    def content(self) -> list[str]:
+        """Return the hashes of the files, and of the configurations that say the scale of peft's."""
+        return [file_sha256(path) for path in (*self.files, *configs_of(self.files))]
 
 
 def outputs(config: Config) -> tuple[Path, ...]:
@@ -94,6 +102,23 @@ def refuse_none(found: list[Candidate], config: Config, names: Outputs) -> None:
             where=[names.folder / f"{name}.safetensors" for name in names.lora_names],
             fix="name the training's `output_dir` and `output_name`, or files with `--rank-file`",
         )
+
+
+def unreadable_files(candidates: Sequence[Candidate]) -> dict[str, Problem]:
+    """Return name -> what is wrong, of those of which a file is damaged or no LoRA; headers alone are read."""
+    problems = {}
+    for candidate in candidates:
+        try:
+            for path in candidate.files:
+                refuse_unreadable(path)
+        except ModelError as error:
+            problems[candidate.name] = error.as_one()
+    return problems
+
+
+def scale_warnings(candidates: Sequence[Candidate]) -> list[Problem]:
+    """Warn of files whose scale is not known; all of them can be read."""
+    return alpha_warnings([path for candidate in candidates for path in candidate.files])
 
 
 def _in_training_order(found: tuple[LoraName, Candidate]) -> tuple[bool, float]:

@@ -26,6 +26,7 @@ from blissmask.training.lora.fused import ApartNames, apart_names, find_fused
 from blissmask.training.lora.lokr_loha import FACTORS, factors_product
 from blissmask.training.lora.names import layer_names
 from blissmask.training.lora.norms import output_norms
+from blissmask.training.lora.peft_files import configs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,14 @@ def fused_identity(identity: str, loras: Sequence[BaseLora]) -> str:
     """
     if not loras:
         return identity
-    used = [f"{file_identity(lora.path)} x {lora.multiplier!r}" for lora in loras]
+    used = [f"{_content(lora.path)} x {lora.multiplier!r}" for lora in loras]
     fused = joined_identity([identity, *used])
     return tiny_identity(fused) if is_tiny_identity(identity) else fused
+
+
+def _content(path: Path) -> str:
+    """Return what names the update of a file: its content, and that of the configuration that has its alpha."""
+    return " with ".join(file_identity(file) for file in (path, *configs_of([path])))
 
 
 @torch.no_grad()
@@ -115,7 +121,8 @@ def _fuse(denoiser: Denoiser, lora: BaseLora) -> None:
     for original, parts in fitting.layers.items():
         rows = places[original]
         shape = (rows[-1].stop, rows[0].linear.in_features)
-        update = _update(parts)
+        # DoRA's norms stand alone for a part of a fused layer that is not adapted.
+        update = torch.zeros(shape) if parts.keys() <= {"dora_scale"} else _update(parts)
         if update.shape != shape:
             raise ModelError(
                 f"`{original}` is {tuple(update.shape)} in this file, and {shape} in the model",
@@ -178,7 +185,7 @@ def _fitting(
     known = {**modules, **{whole: whole for whole in fused}}
     layers: dict[str, dict[str, Tensor]] = {}
     left = []
-    for key, tensor in to_native(tensors, known, apart=apart).items():
+    for key, tensor in to_native(tensors, known, apart=apart, path=path).items():
         name, part = split_key(key)
         original = name.removeprefix(NATIVE_PREFIX)
         if part and original in known:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import ModelError, UsageError, first_few
-from blissmask.plurals import verb
+from blissmask.plurals import counted, verb
 from blissmask.training.lora.dora_norms import WeightOf, for_division_by_base, for_division_by_sum, has_norms
 from blissmask.training.lora.formats import (
     NAMED_KEYS,
@@ -25,6 +25,7 @@ from blissmask.training.lora.formats import (
     fold_alpha,
     format_of,
     layer_key,
+    parts_of,
     split_key,
     to_format,
     to_native,
@@ -35,7 +36,6 @@ from blissmask.training.lora.lokr_loha import FACTORS
 from blissmask.training.lora.names import LayerNames
 
 _FIRST = ("lora_A.weight", "lora_down.weight")
-_SECOND = ("lora_B.weight", "lora_up.weight")
 _MOST_BLOCKS = 1000
 """Bounds the names that a hostile file makes us build; the largest models have some 60 blocks of a kind."""
 
@@ -66,12 +66,7 @@ def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
     """
     found = format_of(tensors)
     if found is None:
-        raise ModelError(
-            "this file is no LoRA in a spelling that can be converted",
-            where=[path, f"its keys begin with {', '.join(f'`{key}`' for key in list(tensors)[:NAMED_KEYS])}"],
-            fix="keys of LoRA files begin with `diffusion_model.`, `lora_unet_`, `transformer.` or `base_model.model.`",
-        )
-    _refuse_torn(tensors, path)
+        raise _no_spelling(tensors, path)
     ranks: Counter[int] = Counter()
     scales: Counter[float] = Counter()
     for key, tensor in tensors.items():
@@ -81,6 +76,24 @@ def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
             ranks[rank] += 1
             scales[1.0 if alpha is None else float(alpha) / rank] += 1
     return LoraSummary(found, len({split_key(key)[0] for key in tensors}), ranks, scales, has_norms(tensors))
+
+
+def _no_spelling(keys: Iterable[str], path: Path) -> ModelError:
+    """Return the error of a file whose keys do not all begin in one of our ways; it names those that do not."""
+    by_format: dict[LoraFormat | None, list[str]] = {}
+    for key in keys:
+        by_format.setdefault(format_of([key]), []).append(key)
+    commonest = max(by_format, key=lambda found: len(by_format[found]))
+    if commonest is None:
+        what, odd = "this file is no LoRA in a spelling that can be converted", by_format[None]
+    else:
+        odd = [key for found, own in by_format.items() if found != commonest for key in own]
+        what = f"{counted(len(odd), 'tensor')} of this LoRA {verb(len(odd), 'is', 'are')} spelled unlike the others"
+    fix = (
+        "all keys of a file begin with `diffusion_model.`, `lora_unet_` or `transformer.`, or as other programs write "
+        "them: `base_model.model.`, `lycoris_`, `lora_transformer_`, or the name of the layer"
+    )
+    return ModelError(what, where=[path, *first_few([f"`{key}`" for key in odd], most=NAMED_KEYS)], fix=fix)
 
 
 def block_count(keys: Iterable[str]) -> int:
@@ -117,7 +130,7 @@ def convert_lora(
         raise UsageError(
             "diffusers has no spelling for LoKr and LoHa", where=[path], fix="use `--lora-format native` or `kohya`"
         )
-    if "diffusers" not in (source, wanted) and not names.apart:
+    if "diffusers" not in (source, wanted) and not names.apart and not _has_parts(tensors, names, path):
         return _renamed(tensors, wanted, names, path)
     native, fused_here = in_parts(tensors, names, path)
     if needs_weights(tensors, wanted, by_base=by_base):
@@ -137,23 +150,26 @@ def in_parts(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> tu
         ModelError: some keys belong to no layer of the family.
     """
     fused = adapted_fused(tensors, names, path)
-    native = to_native(tensors, names.modules, fused, names.apart)
+    native = to_native(tensors, names.modules, fused, names.apart, path=path)
     _refuse_unknown(native, names.modules, path)
     adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
     return native, {whole: parts for whole, parts in fused.items() if whole in adapted}
 
 
 def spelled_layers(
-    tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, *, factored: bool
+    tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path, *, factored: bool
 ) -> list[str]:
     """Return the keys, up to the names of their tensors, of the layers that a conversion would write.
 
     Args:
         tensors: of a LoRA file, in any of the three spellings.
-        wanted, names: as for :func:`convert_lora`.
+        wanted, names, path: as for :func:`convert_lora`.
         factored: whether LoKr or LoHa are written.
+
+    Raises:
+        ModelError: the file holds a layer under two names.
     """
-    native = to_native(tensors, _with_whole_layers(names), apart=names.apart)
+    native = to_native(tensors, _with_whole_layers(names), apart=names.apart, path=path)
     adapted = dict.fromkeys(split_key(key)[0].removeprefix(PREFIX) for key in native)
     parts = []
     for original in adapted:
@@ -161,6 +177,35 @@ def spelled_layers(
     known = [part for part in parts if part in names.modules]
     keys = (layer_key(part, wanted, names.modules, names.apart, factored=factored) for part in known)
     return list(dict.fromkeys(keys))
+
+
+def is_spelled_so(
+    keys: Iterable[str], tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path
+) -> bool:
+    """Return whether a file has the keys that a conversion would give it.
+
+    Args:
+        keys: as they are in the file.
+        tensors: of it, as they are read.
+        wanted, names, path: as for :func:`convert_lora`.
+
+    Raises:
+        ModelError: the file holds a layer under two names.
+    """
+    found = [split_key(key) for key in keys]
+    layers = spelled_layers(tensors, wanted, names, path, factored=is_factored(tensors))
+    return {name for name, _ in found} == set(layers) and {part for _, part in found} <= parts_of(wanted)
+
+
+def refuse_unknown(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> None:
+    """Raise ModelError when a tensor of a file belongs to no layer of the family, or a layer is there under two names.
+
+    Args:
+        tensors: of a LoRA file, in any of the three spellings.
+        names, path: as for :func:`convert_lora`.
+    """
+    whole = _with_whole_layers(names)
+    _refuse_unknown(to_native(tensors, whole, apart=names.apart, path=path), whole, path)
 
 
 def is_factored(keys: Iterable[str]) -> bool:
@@ -177,10 +222,16 @@ def needs_weights(tensors: Mapping[str, Tensor], wanted: LoraFormat, *, by_base:
     return format_of(tensors) == "diffusers"
 
 
+def _has_parts(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> bool:
+    """Return whether a file holds parts of fused layers apart, as trainers of diffusers' models write them."""
+    native = to_native(tensors, _with_whole_layers(names), path=path)
+    return any(":" in split_key(key)[0] for key in native)
+
+
 def _renamed(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> dict[str, Tensor]:
     """Convert between native and kohya: fused layers stay whole, so that each keeps its rank."""
     whole = _with_whole_layers(names)
-    native = to_native(tensors, whole)
+    native = to_native(tensors, whole, path=path)
     _refuse_unknown(native, whole, path)
     if wanted == "native" and any(split_key(key)[0].removeprefix(PREFIX) in names.fused for key in native):
         return fold_alpha(native)
@@ -200,7 +251,7 @@ def adapted_fused(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) 
     Raises:
         ModelError: the outputs of a part that is not adapted cannot be told.
     """
-    native = to_native(tensors, _with_whole_layers(names), apart=names.apart)
+    native = to_native(tensors, _with_whole_layers(names), apart=names.apart, path=path)
     sized = {}
     for original, parts in names.fused.items():
         whole_b = native.get(f"{PREFIX}{original}.lora_B.weight")
@@ -237,26 +288,6 @@ def _outputs(part: str, outputs: Mapping[str, int], original: str, path: Path) -
     return equally_wide[0]
 
 
-def _refuse_torn(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise ModelError when a layer has one matrix of two, or one that is no matrix."""
-    first, second, flat = set(), set(), set()
-    for key, tensor in tensors.items():
-        name, part = split_key(key)
-        if part in _FIRST:
-            first.add(name)
-        elif part in _SECOND:
-            second.add(name)
-        else:
-            continue
-        if tensor.ndim < 2:
-            flat.add(name)
-    torn = sorted((first ^ second) | flat)
-    if torn:
-        raise ModelError(
-            f"`{torn[0]}` has not both matrices of a LoRA in this file", where=[path], fix="get the file again, whole"
-        )
-
-
 def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path: Path) -> None:
     """Raise ModelError when a tensor belongs to no layer of the family, or is no part of a LoRA."""
     wrong = []
@@ -274,5 +305,5 @@ def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path
 
 
 def in_precision(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors in another precision; alpha, a single number, keeps its precision."""
-    return {key: tensor if tensor.ndim == 0 else tensor.to(dtype) for key, tensor in tensors.items()}
+    """Return the tensors in another precision; alpha keeps its own: bfloat16 makes 256 of an alpha of 257."""
+    return {key: tensor if split_key(key)[1] == "alpha" else tensor.to(dtype) for key, tensor in tensors.items()}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor
 
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
-from blissmask.training.lora.formats import layer_scale
+from blissmask.training.lora.formats import NORMS, layer_scale, split_key
 from blissmask.training.lora.norms import norm_ratio, output_norms
 
 WeightOf = Callable[[str], Tensor]
@@ -20,7 +20,7 @@ _NORMS = ".dora_scale"
 
 def has_norms(keys: Iterable[str]) -> bool:
     """Return whether a LoRA file in any spelling was trained with DoRA."""
-    return any(key.endswith((_NORMS, ".lora_magnitude_vector")) for key in keys)
+    return any(split_key(key)[1] in NORMS for key in keys)
 
 
 def for_division_by_base(

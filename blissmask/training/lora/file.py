@@ -17,8 +17,9 @@ spelling holds m itself.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,16 +31,24 @@ from torch import Tensor
 from blissmask.cachefile import write
 from blissmask.cachefile.metadata import OURS
 from blissmask.cachefile.read_file import read_keys, read_metadata, read_tensors
-from blissmask.errors import CacheError, ModelError
-from blissmask.plurals import verb
+from blissmask.errors import CacheError, ModelError, first_few
+from blissmask.plurals import counted, verb
 from blissmask.storage.near_miss import near_miss
 from blissmask.storage.seen import NOTHING_SEEN, Seen
-from blissmask.training.lora.formats import NAMED_KEYS, LoraFormat, split_key, to_format, to_native
+from blissmask.training.lora.formats import (
+    NAMED_KEYS,
+    LoraFormat,
+    is_of_text_encoder,
+    split_key,
+    to_format,
+    to_native,
+    without_foreign_beginning,
+)
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.layers.lora import ADAPTER, Lora
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
-from blissmask.training.lora.norms import norm_ratio
-from blissmask.training.lora.peft_files import as_diffusers, without_adapter
+from blissmask.training.lora.norms import norm_ratio, whole_output_norms
+from blissmask.training.lora.peft_files import IN_METADATA, as_diffusers, without_adapter
 from blissmask.training.lora.shapes import refuse_impossible
 
 _DIFFERENCES = frozenset({"diff", "diff_b", "set_weight", "w_norm", "b_norm"})
@@ -123,10 +132,10 @@ def write_lora(
 ) -> None:
     """Publish the tensors of a LoRA file with their hash.
 
-    Metadata that come from another file may hold a hash of that whole file, which is left out. ``seen`` is what a plan
-    saw of the files; see ``storage.atomic.publishing``.
+    Metadata that come from another file may hold a hash of that whole file, and a scale that is in B by now. Both are
+    left out. ``seen`` is what a plan saw of the files; see ``storage.atomic.publishing``.
     """
-    kept = {key: value for key, value in metadata.items() if key != "sshs_legacy_hash"}
+    kept = {key: value for key, value in metadata.items() if key not in ("sshs_legacy_hash", IN_METADATA)}
     fix = (
         "train on from an earlier checkpoint with a lower `--learning-rate`; "
         "float16 holds nothing above 65504, bfloat16 does"
@@ -135,24 +144,29 @@ def write_lora(
 
 
 def read_lora(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a LoRA file; those that peft saved by itself are spelled as diffusers spells them.
+    """Return the tensors of a LoRA file; the keys of other programs are spelled as one of the three formats has them.
 
-    peft's name of the adapter, as in ``lora_A.default.weight``, is left out; see :mod:`peft_files`.
+    peft's name of the adapter, as in ``lora_A.default.weight``, is left out, and a scale that peft's configuration
+    names is in B; see :mod:`peft_files`. Numbers of 8 bits are bfloat16, which holds them exactly: nothing computes
+    with them.
 
     Raises ModelError when the file is missing, damaged or not safetensors, or holds nothing, several adapters, no LoRA,
     or more than one; MachineError when it does not fit into memory.
     """
+    stored, metadata = _read(path)
     tensors: dict[str, Tensor] = {}
-    for key, tensor in _read(path).items():
-        name = without_adapter(key)
+    spelled = without_foreign_beginning([without_adapter(key) for key in stored])
+    for key, tensor in stored.items():
+        name = spelled[without_adapter(key)]
         if name in tensors:
             fix = "use the adapters apart, each in a file of its own"
             raise ModelError("this file holds several LoRA for the same layers", where=[path, f"`{key}`"], fix=fix)
-        tensors[name] = tensor
+        tensors[name] = tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.itemsize < 2 else tensor
     if not tensors:
         raise ModelError("the LoRA file holds no tensors", where=[path], fix="get the file again, whole")
     _refuse_differences(tensors, path)
-    return as_diffusers(tensors, path)
+    _refuse_text_encoder(tensors, path)
+    return as_diffusers(tensors, metadata, path)
 
 
 def _is_difference(key: str) -> bool:
@@ -169,6 +183,20 @@ def _refuse_differences(keys: Iterable[str], path: Path) -> None:
         raise ModelError(what, where=[path, *(f"`{key}`" for key in found[:NAMED_KEYS])], fix=fix)
 
 
+def _refuse_text_encoder(keys: Iterable[str], path: Path) -> None:
+    """Raise ModelError when a file adapts a text encoder, too: the caption's numbers are in the cache, without it."""
+    found = [key for key in keys if is_of_text_encoder(key)]
+    if found:
+        adapts = verb(len(found), "adapts", "adapt")
+        what = (
+            f"{counted(len(found), 'tensor')} of this LoRA {adapts} a text encoder, and the denoiser's alone are read"
+        )
+        fix = (
+            "use it as it is in a program that reads both, or take a version that was trained without the text encoder"
+        )
+        raise ModelError(what, where=[path, *first_few([f"`{key}`" for key in found], most=NAMED_KEYS)], fix=fix)
+
+
 def _refuse_model(keys: Sequence[str], path: Path) -> None:
     """Raise ModelError for a whole model, by its keys: its tensors may be more than fits into memory."""
     if keys and not any("lora" in key.lower() or split_key(key)[1] or _is_difference(key) for key in keys):
@@ -180,10 +208,24 @@ def _refuse_model(keys: Sequence[str], path: Path) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
+def refuse_unreadable(path: Path) -> None:
+    """Raise ModelError when a file is missing, damaged or no LoRA, by its header: its tensors are not read."""
+    with _telling_of_the_file(path):
         _refuse_model(read_keys(path), path)
-        return read_tensors(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file and its metadata."""
+    refuse_unreadable(path)
+    with _telling_of_the_file(path):
+        return read_tensors(path), read_metadata(path)
+
+
+@contextlib.contextmanager
+def _telling_of_the_file(path: Path) -> Iterator[None]:
+    """Raise ModelError for what is wrong with a file, in words for LoRA files."""
+    try:
+        yield
     except CacheError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             fix = f"{near_miss(path)} paths start at {Path.cwd()}".strip()
@@ -221,7 +263,7 @@ def load_lora(path: Path, lora: Lora) -> None:
         ModelError: the file cannot be read, holds NaN or infinity, is for other layers, has another rank, or holds
             DoRA's norms for a run without DoRA; names the first such layer.
     """
-    tensors = to_native(read_finite_lora(path), lora.modules(), lora.fused, lora.apart)
+    tensors = to_native(read_finite_lora(path), lora.modules(), lora.fused, lora.apart, path=path)
     by_base = read_metadata(path).get(DORA_DIVISOR) == DIVIDED_BY_BASE
     if lora.shape.kind != "lora":
         _fill_factors(lora, tensors, path)
@@ -230,16 +272,21 @@ def load_lora(path: Path, lora: Lora) -> None:
         for name, layer in lora.layers.items():
             original = f"{PREFIX}{lora.original_name(name)}"
             norms = _fill_layer(layer, lora, original, tensors, path)
-            if norms is not None:
-                ratio = _ratio_of(layer, lora) if by_base else 1.0
-                layer.lora_magnitude_vector[ADAPTER].weight.copy_(norms.reshape(-1).cpu() / ratio)
+            if lora.shape.dora:
+                layer.lora_magnitude_vector[ADAPTER].weight.copy_(_trained_norms(layer, lora, norms, by_base=by_base))
     beside = {f"{PREFIX}{whole}:{part}.dora_scale" for whole, parts in lora.fused.items() for part, _ in parts}
     _refuse_left_over({key: tensor for key, tensor in tensors.items() if key not in beside}, path)
 
 
-def _ratio_of(layer: BaseTunerLayer, lora: Lora) -> Tensor:
-    a_rI, b_Or = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-    return norm_ratio(layer.get_base_layer().weight, a_rI, b_Or, scale=lora.shape.scaling)
+def _trained_norms(layer: BaseTunerLayer, lora: Lora, stored: Tensor | None, *, by_base: bool) -> Tensor:
+    """Return DoRA's norms of a filled layer, on the CPU; ``stored`` are those of the file."""
+    if stored is not None and not by_base:
+        return stored.reshape(-1).cpu()
+    weight_OI, scale = layer.get_base_layer().weight, lora.shape.scaling
+    ratio = norm_ratio(weight_OI, layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, scale=scale)
+    # Without DoRA the weight is W + B @ A itself: its norms are its own, and not those of W that a fresh DoRA has.
+    norms = whole_output_norms(weight_OI) if stored is None else stored.reshape(-1).cpu()
+    return norms / ratio
 
 
 def _fill_layer(
@@ -259,7 +306,14 @@ def _fill_layer(
             fix="use a LoRA of the same family and the same layers",
         )
     own_a, own_b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-    if a.shape != own_a.shape or b.shape != own_b.shape:
+    if a.ndim > 2 or (a.shape[1], b.shape[0]) != (own_a.shape[1], own_b.shape[0]):
+        sizes = f"{tuple(b.shape)} and {tuple(a.shape)} in this LoRA, and {tuple(own_b.shape)} and {tuple(own_a.shape)}"
+        raise ModelError(
+            f"the matrices of `{original}` are {sizes} here",
+            where=[path],
+            fix="use a LoRA for this size of the model",
+        )
+    if a.shape != own_a.shape:
         raise ModelError(
             f"`{original}` has rank {a.shape[0]} in this LoRA and {own_a.shape[0]} here",
             where=[path],

@@ -7,6 +7,9 @@
 :mod:`file` writes ``native``; the others are made from it. ``diffusers`` has no alpha: the scale is in B. The tables
 between names come from the model's own modules, so ``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
 
+What is read may mix them: the keys of other trainers begin in other ways (:func:`without_foreign_beginning`), with
+``transformer.`` before the original names of layers or ``lora_unet_`` before those of diffusers.
+
 Which programs read which spelling of a family whole is in :mod:`blissmask.families.files.lora_readers`.
 
 Where the original repository has fused layers, native and kohya files have them, too (see :mod:`fused`). Their native
@@ -17,11 +20,13 @@ other families, see ``Family.native_alpha``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from blissmask.errors import ModelError
 from blissmask.training.lora.fused import (
     ApartNames,
     FusedLayers,
@@ -42,14 +47,27 @@ NAMED_KEYS = 3
 NATIVE_PREFIX = "diffusion_model."
 _KOHYA_PREFIX = "lora_unet_"
 DIFFUSERS_PREFIX = "transformer."
+PEFT_PREFIX = "base_model.model."
+"""How peft's own files begin; see :mod:`peft_files`."""
 _TO_KOHYA = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"} | {
     part: part for part in ("alpha", "dora_scale", *FACTORS)
 }
 """Native name of a layer's tensor -> kohya's."""
 _MAGNITUDE = "lora_magnitude_vector"
 """The norms of DoRA in the diffusers spelling."""
+NORMS = ("dora_scale", _MAGNITUDE)
+"""The norms of DoRA, in any spelling."""
 _PARTS = (*_TO_KOHYA, "lora_down.weight", "lora_up.weight", _MAGNITUDE)
 _PREFIXES: Mapping[str, LoraFormat] = {NATIVE_PREFIX: "native", _KOHYA_PREFIX: "kohya", DIFFUSERS_PREFIX: "diffusers"}
+_FOREIGN = {
+    "model.diffusion_model.": NATIVE_PREFIX,
+    "lora_transformer_": _KOHYA_PREFIX,
+    "lora_unet__": _KOHYA_PREFIX,
+    "lycoris_": _KOHYA_PREFIX,
+}
+"""How keys of other programs begin -> how ours do: checkpoints of ComfyUI, OneTrainer, VideoX-Fun, and LyCORIS."""
+_OF_A_TEXT_ENCODER = ("lora_te", "text_encoder")
+"""How keys of layers of a text encoder begin: kohya's (also ``lora_te1_``) and diffusers' (``text_encoder_2.``)."""
 
 
 def to_format(
@@ -72,7 +90,10 @@ def to_format(
         native_alpha: whether native files of the family hold alpha; otherwise the scale goes into B there.
     """
     if apart and wanted == "kohya":
-        parts = with_missing_parts(tensors, fused, prefix=NATIVE_PREFIX)
+        whole_there = {whole: parts for whole, parts in fused.items() if f"{whole}:{parts[0][0]}" not in apart}
+        joined = fuse_parts(fold_alpha(tensors), whole_there, prefix=NATIVE_PREFIX) if whole_there else tensors
+        in_parts = {whole: parts for whole, parts in fused.items() if whole not in whole_there}
+        parts = with_missing_parts(joined, in_parts, prefix=NATIVE_PREFIX)
         return {_kohya_key(key, apart): tensor for key, tensor in _with_alpha(parts).items()}
     if apart and any(split_key(key)[1] in FACTORS for key in tensors):
         # A Kronecker or Hadamard product of each part cannot be written as one of the whole layer.
@@ -103,6 +124,8 @@ def to_native(
     modules: Mapping[str, str],
     fused: FusedLayers = _NOTHING_FUSED,
     apart: ApartNames = _NOTHING_APART,
+    *,
+    path: Path,
 ) -> dict[str, Tensor]:
     """Spell tensors of any of the three formats the native way; a tensor that fits none of them keeps its key.
 
@@ -112,24 +135,74 @@ def to_native(
         fused: layers that are one layer in the original; they come back in parts.
         apart: as for :func:`to_format`.
     """
-    originals = [*modules, *fused]
-    names = {f"{_KOHYA_PREFIX}{original.replace('.', '_')}": original for original in originals}
-    names |= {f"{DIFFUSERS_PREFIX}{module}": original for original, module in modules.items()}
-    names |= {f"{NATIVE_PREFIX}{original}": original for original in originals}
-    # Other trainers write the parts under these names in native files, too.
-    names |= {f"{NATIVE_PREFIX}{own}": part for part, own in apart.items()}
-    names |= {f"{_KOHYA_PREFIX}{own.replace('.', '_')}": part for part, own in apart.items()}
+    names = _names(modules, [*modules, *fused], apart)
     parts = {kohya: native for native, kohya in _TO_KOHYA.items()} | {part: part for part in _TO_KOHYA}
-    spelled = {}
+    spelled: dict[str, Tensor] = {}
+    keys: dict[str, str] = {}
     for key, tensor in tensors.items():
         name, part = split_key(key)
         known = names.get(name)
-        if known is not None and part == _MAGNITUDE:
-            spelled[f"{NATIVE_PREFIX}{known}.dora_scale"] = tensor.reshape(-1, 1)
-            continue
-        spelled[key if known is None else f"{NATIVE_PREFIX}{known}.{parts.get(part, part)}"] = tensor
+        native = key if known is None else f"{NATIVE_PREFIX}{known}.{parts.get(part, part)}"
+        if known is not None and part in NORMS:
+            native, tensor = f"{NATIVE_PREFIX}{known}.dora_scale", tensor.reshape(-1, 1)
+        if native in spelled:
+            raise _doubled(keys[native], key, path)
+        spelled[native], keys[native] = tensor, key
+    _refuse_whole_beside_parts(keys, path)
     in_parts = split_parts(spelled, fused, prefix=NATIVE_PREFIX)
     return without_missing_parts(in_parts, apart, prefix=NATIVE_PREFIX)
+
+
+def _names(modules: Mapping[str, str], originals: Iterable[str], apart: ApartNames) -> dict[str, str]:
+    """Return every name of a layer that a file may have, with its beginning -> original name."""
+    # Later ones win: where a name means one layer in one program and another in the next, that of the spelling counts.
+    named = [(module, original) for original, module in modules.items()]
+    # Other trainers write the parts of fused layers under their own names, too.
+    named_originals = [(original, original) for original in originals] + [(own, part) for part, own in apart.items()]
+    names = {f"{_KOHYA_PREFIX}{module.replace('.', '_')}": original for module, original in named}
+    names |= {f"{_KOHYA_PREFIX}{name.replace('.', '_')}": original for name, original in named_originals}
+    names |= {f"{DIFFUSERS_PREFIX}{name}": original for name, original in named_originals}
+    names |= {f"{DIFFUSERS_PREFIX}{module}": original for module, original in named}
+    names |= {f"{NATIVE_PREFIX}{name}": original for name, original in named_originals}
+    return names
+
+
+def _doubled(first: str, second: str, path: Path) -> ModelError:
+    what = "this file holds one layer twice, and nothing says which of the two counts"
+    fix = "remove one of the two from it, or use the LoRA that it was made from"
+    return ModelError(what, where=[path, f"`{first}`", f"`{second}`"], fix=fix)
+
+
+def _refuse_whole_beside_parts(keys: Mapping[str, str], path: Path) -> None:
+    """Raise ModelError where a fused layer stands in a file whole and in parts; ``keys`` are by native key."""
+    for native, key in keys.items():
+        name, part = split_key(native)
+        whole, separator, _ = name.partition(":")
+        beside = keys.get(f"{whole}.{part}")
+        # Norms of DoRA are of every output, and stand for parts that are not adapted, too.
+        if separator and part and part != "dora_scale" and beside is not None:
+            raise _doubled(beside, key, path)
+
+
+def without_foreign_beginning(keys: Iterable[str]) -> dict[str, str]:
+    """Return the keys of a LoRA file of another program -> the keys that one of the spellings has.
+
+    Where no key begins as one of ours, names of layers stand there by themselves, as DiffSynth-Studio and diffusers'
+    ``save_lora_adapter`` write them. They are taken as diffusers', beside which :func:`to_native` knows the original.
+    """
+    ours = {}
+    for key in keys:
+        foreign = next((beginning for beginning in _FOREIGN if key.startswith(beginning)), "")
+        ours[key] = f"{_FOREIGN[foreign]}{key.removeprefix(foreign)}" if foreign else key
+    known = (*_PREFIXES, PEFT_PREFIX, *_OF_A_TEXT_ENCODER)
+    if any(key.startswith(known) or not split_key(key)[1] for key in ours.values()):
+        return ours
+    return {key: f"{DIFFUSERS_PREFIX}{own}" for key, own in ours.items()}
+
+
+def is_of_text_encoder(key: str) -> bool:
+    """Return whether a key of a LoRA file is that of a layer of a text encoder."""
+    return key.startswith(_OF_A_TEXT_ENCODER)
 
 
 def format_of(tensors: Iterable[str]) -> LoraFormat | None:
@@ -202,6 +275,13 @@ def split_key(key: str) -> tuple[str, str]:
         if key.endswith(f".{part}"):
             return key.removesuffix(f".{part}"), part
     return key, ""
+
+
+def parts_of(spelling: LoraFormat) -> set[str]:
+    """Return the names that the tensors of a layer have in a spelling."""
+    if spelling == "diffusers":
+        return {"lora_A.weight", "lora_B.weight", _MAGNITUDE}
+    return set(_TO_KOHYA.values() if spelling == "kohya" else _TO_KOHYA)
 
 
 def layer_scale(tensors: Mapping[str, Tensor], name: str) -> float:

@@ -1,21 +1,27 @@
 """Refuse LoRA files whose tensors cannot be those of a LoRA, whatever its spelling, kind and model.
 
-Shapes: A (rank, inputs), B (outputs, rank); of convolutions, further axes follow.
+Shapes: A (rank, inputs), B (outputs, rank); of convolutions, further axes follow. Norms of DoRA have one number for
+each output. Factors of LoKr and LoHa are matrices.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from blissmask.errors import ModelError
+from blissmask.training.lora.formats import NORMS, split_key
+from blissmask.training.lora.lokr_loha import FACTORS
 
-_FIRST = (".lora_A.weight", ".lora_down.weight")
-_SECOND = (".lora_B.weight", ".lora_up.weight")
-_ALPHA = ".alpha"
+_MATRICES = {"lora_A.weight": "lora_B.weight", "lora_down.weight": "lora_up.weight"}
+"""The first matrix of a LoRA -> its second, in each spelling."""
+_LOKR = (("lokr_w1", "lokr_w1_a", "lokr_w1_b"), ("lokr_w2", "lokr_w2_a", "lokr_w2_b"))
+"""The two factors of LoKr, each whole or as a product."""
+_LOHA = (("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b"))
+"""The two products of LoHa."""
 
 
 def refuse_impossible(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -26,26 +32,77 @@ def refuse_impossible(tensors: Mapping[str, Tensor], path: Path) -> None:
         path: of the file, for messages.
 
     Raises:
-        ModelError: a tensor has no numbers, or no floating-point ones, an alpha is no number above 0, or the two
-            matrices of a layer differ in rank.
+        ModelError: a tensor has no numbers, or no floating-point ones, an alpha is no number above 0, or the tensors of
+            a layer are not those of one LoRA, LoKr or LoHa that fit each other.
     """
-    ranks: dict[str, int] = {}
+    layers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        if not tensor.is_floating_point() and not key.endswith(_ALPHA):
+        name, part = split_key(key)
+        if not tensor.is_floating_point() and part != "alpha":
             raise _impossible(f"`{key}` holds {str(tensor.dtype).removeprefix('torch.')} numbers", path)
         if tensor.numel() == 0:
             raise _impossible(f"`{key}` has shape {list(tensor.shape)}, which holds nothing", path)
-        if key.endswith(_ALPHA) and (tensor.numel() != 1 or not _is_positive(tensor)):
+        if part == "alpha" and (tensor.numel() != 1 or not _is_positive(tensor)):
             shown = f"is {float(tensor):g}" if tensor.numel() == 1 else f"has shape {list(tensor.shape)}"
             raise _impossible(f"`{key}` {shown}, and must be one number above 0", path)
-        for ends, axis in ((_FIRST, 0), (_SECOND, 1)):
-            if not key.endswith(ends):
-                continue
-            if tensor.ndim < 2:
-                raise _impossible(f"`{key}` has shape {list(tensor.shape)}, and must be a matrix", path)
-            layer, rank = key.removesuffix(next(end for end in ends if key.endswith(end))), tensor.shape[axis]
-            if ranks.setdefault(layer, rank) != rank:
-                raise _impossible(f"the matrices of `{layer}` have rank {ranks[layer]} and {rank}", path)
+        if part in FACTORS or part in _MATRICES or part in _MATRICES.values():
+            _refuse_no_matrix(key, tensor, path, is_factor=part in FACTORS)
+        if part:
+            layers.setdefault(name, {})[part] = tensor
+    for name, parts in layers.items():
+        outputs = _outputs(name, parts, path)
+        for norms in NORMS:
+            # LyCORIS (`wd_on_out = False`) has norms of inputs, of shape (1, inputs).
+            if norms in parts and (*parts[norms].shape[:1], parts[norms].numel()) != (outputs, outputs):
+                shape = list(parts[norms].shape)
+                what = f"the norms of `{name}` have shape {shape}, and those of its {outputs} outputs alone are read"
+                raise _impossible(what, path)
+
+
+def _refuse_no_matrix(key: str, tensor: Tensor, path: Path, *, is_factor: bool) -> None:
+    if tensor.ndim < 2 or (is_factor and tensor.ndim > 2):
+        raise _impossible(f"`{key}` has shape {list(tensor.shape)}, and must be a matrix", path)
+
+
+def _outputs(name: str, parts: Mapping[str, Tensor], path: Path) -> int:
+    """Return the number of outputs of a layer. Raises ModelError where its parts are not those of one update."""
+    kinds = [pair for pair in _MATRICES.items() if any(part in parts for part in pair)]
+    lokr = [factor for factor in _LOKR if any(part in parts for part in factor)]
+    loha = [pair for pair in _LOHA if any(part in parts for part in pair)]
+    found = len(kinds) + bool(lokr) + bool(loha)
+    if found > 1:
+        raise _impossible(f"`{name}` has the tensors of {found} kinds of LoRA", path)
+    if lokr or loha:
+        return _outputs_of_factors(name, parts, path)
+    if not kinds or not all(part in parts for part in kinds[0]):
+        raise _impossible(f"`{name}` has not both matrices of a LoRA in this file", path)
+    a, b = (parts[part] for part in kinds[0])
+    if a.shape[0] != b.shape[1]:
+        raise _impossible(f"the matrices of `{name}` have rank {a.shape[0]} and {b.shape[1]}", path)
+    return b.shape[0]
+
+
+def _outputs_of_factors(name: str, parts: Mapping[str, Tensor], path: Path) -> int:
+    loha = any(part.startswith("hada") for part in parts)
+    sizes = [_size_of_product(name, parts, names, path) for names in (_LOHA if loha else _LOKR)]
+    if loha and sizes[0] != sizes[1]:
+        raise _impossible(f"the products of `{name}` have sizes {sizes[0]} and {sizes[1]}", path)
+    return sizes[0][0] if loha else sizes[0][0] * sizes[1][0]
+
+
+def _size_of_product(name: str, parts: Mapping[str, Tensor], names: Sequence[str], path: Path) -> tuple[int, int]:
+    """Return the size of a factor that is whole, the first of three names, or the product of the last two."""
+    found = [part for part in names if part in parts]
+    if len(names) == 3 and found == [names[0]]:
+        rows, columns = parts[names[0]].shape
+        return rows, columns
+    first, second = names[-2:]
+    if found != [first, second]:
+        raise _impossible(f"`{name}` has of one factor {' and '.join(found) or 'nothing'} in this file", path)
+    if parts[first].shape[1] != parts[second].shape[0]:
+        ranks = f"{parts[first].shape[1]} and {parts[second].shape[0]}"
+        raise _impossible(f"`{first}` and `{second}` of `{name}` have rank {ranks}", path)
+    return parts[first].shape[0], parts[second].shape[1]
 
 
 def _is_positive(tensor: Tensor) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, UsageError
@@ -14,7 +16,7 @@ from blissmask.tasks.rank_loras.place import place_kept
 from blissmask.tasks.rank_loras.plan import candidates_of
 from blissmask.tasks.rank_loras.result import Result, faceless_warnings, line_of, ranked, ranking_tables
 from blissmask.tasks.rank_loras.sheet import check_sheet, draw_sheet
-from blissmask.tasks.ranking.candidates import saved_loras
+from blissmask.tasks.ranking.candidates import Candidate, saved_loras
 from blissmask.training.record.saving import Outputs
 from tests.builders.pictures import random_rgb, save
 
@@ -102,6 +104,16 @@ def test_a_pair_of_experts_is_one_candidate_and_half_a_pair_is_none(tmp_path):
         (tmp_path / f"{name}.safetensors").touch()
     (found,) = saved_loras(Outputs(tmp_path, "kyla", ("kyla-high", "kyla-low")))
     assert [path.name for path in found.files] == ["kyla-high.safetensors", "kyla-low.safetensors"]
+
+
+def test_a_configuration_that_is_put_beside_a_file_of_peft_makes_it_another_lora(tmp_path):
+    """Whoever does what the warning says gets new pictures."""
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({"base_model.model.q.lora_A.weight": torch.ones(2, 2)}, path)
+    before = Candidate("kyla", (path,)).content()
+    path.with_name("adapter_config.json").write_text('{"lora_alpha": 1}')
+    after = Candidate("kyla", (path,)).content()
+    assert (len(before), after[:1], len(after)) == (1, before, 2)
 
 
 class TestPlace:

@@ -18,7 +18,8 @@ from tests.builders.families import NAMES, PLAIN, TWO_EXPERTS, has_fused_layers,
 from tests.builders.lora_file import save_lora
 from tests.builders.training import problems_of, run, seeded, tensors_of, train_config
 
-FUSED = next(name for name in NAMES if has_fused_layers(tiny_denoiser(name)))
+ALL_FUSED = [name for name in NAMES if has_fused_layers(tiny_denoiser(name))]
+FUSED = ALL_FUSED[0]
 
 
 def trained_lora(name, **shape):
@@ -48,16 +49,34 @@ def fused(path, *, name=PLAIN, multiplier=1.0):
     return denoiser
 
 
-@pytest.mark.parametrize(
-    ("name", "file_format"), [*((name, "native") for name in NAMES), (PLAIN, "kohya"), (FUSED, "diffusers")]
-)
+EVERY_LAYER = {"include": (".*",)}
+"""Also those that are not adapted by default: some of them are fused in other ways."""
+
+
+@pytest.mark.parametrize("file_format", ["native", "kohya", "diffusers"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_frozen_weights_become_what_the_adapters_made_of_them(tmp_path, name, file_format):
-    lora = trained_lora(name)
+    lora = trained_lora(name, **EVERY_LAYER)
+    save_lora(tmp_path / "base.safetensors", lora, {}, file_format=file_format)
+    plain, changed = weights(tiny_denoiser(name)), weights(fused(tmp_path / "base.safetensors", name=name))
+    assert lora.layers.keys() == plain.keys()
+    for layer, before in plain.items():
+        update = lora.layers[layer].get_delta_weight(ADAPTER)
+        torch.testing.assert_close(changed[layer], before + update, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("file_format", ["native", "kohya", "diffusers"])
+@pytest.mark.parametrize("name", ALL_FUSED)
+def test_dora_of_a_part_of_a_fused_layer_becomes_what_peft_merges(tmp_path, name, file_format):
+    lora = trained_lora(name, dora=True, include=(r".*double_blocks\.0.*:q",), exclude=(".*",))
     save_lora(tmp_path / "base.safetensors", lora, {}, file_format=file_format)
     plain, changed = weights(tiny_denoiser(name)), weights(fused(tmp_path / "base.safetensors", name=name))
     for layer, before in plain.items():
-        update = lora.layers[layer].get_delta_weight(ADAPTER) if layer in lora.layers else torch.zeros_like(before)
-        torch.testing.assert_close(changed[layer], before + update, rtol=1e-5, atol=1e-5)
+        expected = before
+        if layer in lora.layers:
+            lora.layers[layer].merge()
+            expected = lora.layers[layer].get_base_layer().weight
+        torch.testing.assert_close(changed[layer], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +136,17 @@ def test_content_and_multiplier_name_the_weights(tmp_path):
     ]
     assert len(set(identities)) == 4
     assert fused(copy).identity == fused(first).identity
+
+
+def test_the_configuration_beside_a_file_of_peft_names_the_weights_too(tmp_path):
+    pair = {"lora_A.weight": seeded(2, 4), "lora_B.weight": seeded(4, 2)}
+    save_file({f"base_model.model.q.{part}": value for part, value in pair.items()}, tmp_path / "peft.safetensors")
+    base = [BaseLora(tmp_path / "peft.safetensors", 1.0)]
+    names = [fused_identity("model", base)]
+    for alpha in (1, 2):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": alpha}))
+        names.append(fused_identity("model", base))
+    assert len(set(names)) == 3
 
 
 def test_a_file_of_which_nothing_fits_is_refused_before_the_model_is_loaded(cache, tmp_path):

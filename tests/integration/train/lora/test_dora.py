@@ -77,6 +77,18 @@ def test_files_of_trainers_that_divide_by_the_changed_weight_are_taken_as_they_a
     assert all(torch.equal(norms, fresh.magnitudes()[name]) for name, norms in lora.magnitudes().items())
 
 
+@pytest.mark.parametrize("by_base", [True, False])
+def test_a_lora_without_norms_is_the_same_weights_in_a_run_with_them(tmp_path, lora, by_base):
+    """Its norms are those of W + B @ A; another candidate of a ranking may have left its own."""
+    plain = inject_lora(tiny_denoiser(PLAIN), LoraShape(rank=4, alpha=2.0), seed=0)
+    for number, (_, parameter) in enumerate(plain.named_parameters()):
+        parameter.data = 0.2 * seeded(*parameter.shape, seed=number)
+    save_lora(tmp_path / "plain.safetensors", plain, {DORA_DIVISOR: "base"} if by_base else {})
+    load_lora(tmp_path / "plain.safetensors", lora)
+    for name, weight in weights_of(plain).items():
+        torch.testing.assert_close(weights_of(lora)[name], weight, rtol=0, atol=1e-5)
+
+
 @pytest.fixture
 def model_file(tmp_path):
     """Return the denoiser in a single file: conversion needs its weights."""

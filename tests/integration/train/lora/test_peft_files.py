@@ -1,15 +1,20 @@
 """LoRA files as peft itself saves them: keys begin with `base_model.model.`, alpha stands in a file beside them."""
 
+import json
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from blissmask.cachefile.read_file import read_metadata
 from blissmask.errors import ModelError
 from blissmask.tasks.run.plan import Action
 from blissmask.training.lora.file import read_lora
+from blissmask.training.lora.formats import split_key
+from blissmask.training.lora.names import layer_names
 from blissmask.training.lora.peft_files import alpha_warnings
-from tests.builders.families import PLAIN, tiny_denoiser
+from tests.builders.families import PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import convert
 from tests.builders.training import seeded, tensors_of
 
@@ -70,6 +75,51 @@ def test_without_the_configuration_alpha_is_the_rank_and_that_is_told(tmp_path, 
     assert [item.action for item in plan.items] == [Action.WRITE]
     torch.testing.assert_close(update_of(output), update)
     assert [item.action for item in convert(path, "native", output, arch=PLAIN)[0].items] == [Action.SKIP]
+
+
+@pytest.mark.parametrize(
+    ("begins", "metadata"),
+    [
+        ("transformer.", {"transformer.lora_alpha": 3, "transformer.r": 2, "text_encoder.lora_alpha": 9}),
+        ("transformer.", {"transformer.lora_alpha": 9, "transformer.alpha_pattern": {"^blocks.0.attn1.to_q": 3}}),
+        ("", {"lora_alpha": 3}),
+    ],
+)
+def test_the_alpha_that_diffusers_writes_into_the_metadata_counts(tmp_path, saved, begins, metadata):
+    path, update = saved(lora_alpha=3)
+    tensors = {key.replace("base_model.model.", begins): tensor for key, tensor in load_file(path).items()}
+    save_file(tensors, tmp_path / "theirs.safetensors", {"lora_adapter_metadata": json.dumps(metadata)})
+    output = tmp_path / "kyla.safetensors"
+    convert(tmp_path / "theirs.safetensors", "native", output, arch=PLAIN)
+    torch.testing.assert_close(update_of(output), update)
+    # It is in B by now, so that a reader of the metadata would apply it twice.
+    assert "lora_adapter_metadata" not in read_metadata(output)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"transformer.r": 2}', "[" * 100_000, " " * 2**21])
+def test_odd_metadata_of_diffusers_is_named(tmp_path, text):
+    path = tmp_path / FILE
+    tensors = {"lora_A.weight": torch.ones(2, 4), "lora_B.weight": torch.ones(4, 2)}
+    save_file(
+        {f"transformer.q.{part}": value for part, value in tensors.items()}, path, {"lora_adapter_metadata": text}
+    )
+    with pytest.raises(ModelError, match="peft's configuration") as caught:
+        read_lora(path)
+    assert caught.value.problems[0].where == (str(path), "`lora_adapter_metadata` in its metadata")
+
+
+def test_a_model_of_the_original_repository_that_peft_trained_has_its_names(tmp_path, saved):
+    path, update = saved(lora_alpha=3)
+    names = {module: original for original, module in layer_names(family_of(PLAIN), block_count=4).modules.items()}
+    tensors = {}
+    for key, tensor in load_file(path).items():
+        module, part = split_key(key.removeprefix("base_model.model."))
+        tensors[f"base_model.model.{names[module]}.{part}"] = tensor
+    save_file(tensors, path)
+    for file_format in ("native", "diffusers"):
+        convert(path, file_format, tmp_path / f"{file_format}.safetensors", arch=PLAIN)
+    torch.testing.assert_close(update_of(tmp_path / "native.safetensors"), update)
+    torch.testing.assert_close(update_of(tmp_path / "diffusers.safetensors", "transformer.blocks.0.attn1.to_q"), update)
 
 
 def test_names_of_adapters_and_norms_are_read_too(tmp_path, saved):

@@ -5,16 +5,18 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
-from blissmask.errors import InputError, StoppedError, UsageError
+from blissmask.errors import InputError, ModelError, StoppedError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.media.image import read_image
 from blissmask.media.png import write_png_rgb
 from blissmask.people.faces import embedded
+from blissmask.tasks.rank_items import rank_items
 from blissmask.tasks.rank_loras import plan as planning
 from blissmask.tasks.rank_loras.rank_loras import run as rank
-from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.training.record.metrics import read_log
 from tests.builders.face_reader import FacesEverywhere, painted
 from tests.builders.families import TWO_EXPERTS
@@ -112,6 +114,27 @@ def test_named_files_are_ranked_and_one_of_another_rank_fails_alone(trained):
     assert [line["name"] for line in summary.details["ranking"]] == ["kyla"]
     assert [failure.key for failure in summary.failures] == ["anne"]
     assert summary.exit_code == 3
+
+
+def test_the_plan_tells_of_damaged_files_and_of_a_scale_that_is_not_known(trained, tmp_path):
+    cache, _, options = trained
+    bare, damaged = tmp_path / "bare.safetensors", tmp_path / "damaged.safetensors"
+    save_file({f"base_model.model.q.lora_{side}.weight": torch.ones(2, 2) for side in "AB"}, bare)
+    damaged.write_bytes(b"x")
+
+    def config_of(*files):
+        return train_config(cache, tmp_path / "out", rank_loras=True, **options, rank_file=files)
+
+    planned = planning.plan(config_of(bare, damaged))
+    assert [item.action for item in planned.items] == [Action.WRITE, Action.FAIL]
+    assert [candidate.name for candidate in planned.candidates] == ["bare"]
+    told = [warning for warning in planned.warnings if "alpha is taken as the rank" in warning.what]
+    assert [warning.where for warning in told] == [(str(bare),)]
+    told = rank_items.plan(config_of(bare)).warnings
+    assert [warning.where for warning in told] == [(str(bare),)]
+    for plan in (planning.plan, rank_items.plan):
+        with pytest.raises(ModelError, match="the LoRA file is damaged"):
+            plan(config_of(damaged))
 
 
 def test_where_no_file_can_be_ranked_the_ranking_before_stays(trained, tmp_path):
