@@ -15,7 +15,7 @@ from blissmask.errors import CacheError, Hint, UsageError, first_line
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Denoiser, Expert
-from blissmask.training.data.batches import MicroBatch
+from blissmask.training.data.micro_batch import MicroBatch
 from blissmask.training.device import is_out_of_memory
 from blissmask.training.experts import FrozenExpert, Learner, StepSchedule
 from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras

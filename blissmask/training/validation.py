@@ -14,8 +14,9 @@ from torch import Tensor
 
 from blissmask.masks.tiers import TIERS
 from blissmask.processes import ALONE, Processes
-from blissmask.training.data.batches import BucketedItem, MicroBatch, collate
+from blissmask.training.data.batch_order import BucketedItem
 from blissmask.training.data.items import TrainingItem
+from blissmask.training.data.micro_batch import MicroBatch, collate
 from blissmask.training.device import send
 from blissmask.training.experts import Learner
 from blissmask.training.seeds import derive_seed, generator_for

@@ -42,8 +42,9 @@ from blissmask.tasks.train.rules import (
     step_rule,
     weight_rule,
 )
-from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
+from blissmask.training.data.batch_order import BatchOrder, BucketedItem
 from blissmask.training.data.items import TrainingItem, make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.running_average import RunningAverage

@@ -21,8 +21,8 @@ from diffusers import WanTransformer3DModel
 
 from blissmask.config.sections.mask_loss_section import PRESETS
 from blissmask.families.wan.denoiser import WanDenoiser
-from blissmask.training.data.batches import MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
+from blissmask.training.data.micro_batch import MicroBatch, collate
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import LoraShape

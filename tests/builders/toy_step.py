@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from blissmask.families.protocol import Batch
-from blissmask.training.data.batches import MicroBatch
 from blissmask.training.data.items import TrainingItem
+from blissmask.training.data.micro_batch import MicroBatch
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import LoraShape

@@ -14,7 +14,7 @@ from blissmask.tasks.ranking.candidates import Candidate
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.build import LearnerPlan, load_learners
-from blissmask.training.data.batches import collate
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.data.prefetch import ItemStore
 from blissmask.training.experts import Learner
 from blissmask.training.lora.file import load_lora

@@ -40,8 +40,8 @@ from blissmask.tasks.train.saving.page.run_page import Drawing
 from blissmask.tasks.train.settings import base_identities
 from blissmask.tasks.train.train_plan import TrainPlan
 from blissmask.training.build import LearnerPlan, load_learners
-from blissmask.training.data.batches import collate
 from blissmask.training.data.mask_totals import MaskTotals
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.data.prefetch import Prefetcher
 from blissmask.training.device import denoiser_dtype, find_device
 from blissmask.training.eval_mode import inference_weights

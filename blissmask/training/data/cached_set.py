@@ -19,7 +19,7 @@ from blissmask.families.family import FamilyForTask
 from blissmask.masks.tiers import WeightTier
 from blissmask.plurals import counted, verb
 from blissmask.storage.content import shared_places
-from blissmask.training.data.batches import BucketedItem
+from blissmask.training.data.batch_order import BucketedItem
 from blissmask.training.data.items import shows_no_regions
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule

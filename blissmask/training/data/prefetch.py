@@ -12,8 +12,9 @@ import torch
 
 from blissmask.free_memory import free_cpu_memory
 from blissmask.processes import ALONE, Processes, this_process
-from blissmask.training.data.batches import BatchOrder, MicroBatch, collate
+from blissmask.training.data.batch_order import BatchOrder
 from blissmask.training.data.items import TrainingItem
+from blissmask.training.data.micro_batch import MicroBatch, collate
 from blissmask.training.device import pins
 
 _MEMORY_SHARE = 0.5

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from blissmask.processes import Processes
-from blissmask.training.data.batches import MicroBatch
+from blissmask.training.data.micro_batch import MicroBatch
 from blissmask.training.experts import Learner
 from blissmask.training.step.step_rule import StepRule, holds_class, holds_outside, is_unmasked
 from blissmask.training.timesteps import draw_levels, loss_factors

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from blissmask.families.protocol import Batch
 from blissmask.processes import ALONE, Processes
-from blissmask.training.data.batches import MicroBatch
+from blissmask.training.data.micro_batch import MicroBatch
 from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers.lora import adapters_off

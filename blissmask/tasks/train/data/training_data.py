@@ -14,7 +14,7 @@ from blissmask.config.sections.model_section import ModelSection
 from blissmask.errors import Hint, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.registry import load_family
-from blissmask.training.data.batches import BatchOrder
+from blissmask.training.data.batch_order import BatchOrder
 from blissmask.training.data.cached_set import (
     CachedSet,
     prior_positions,

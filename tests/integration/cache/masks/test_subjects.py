@@ -13,9 +13,9 @@ from blissmask.errors import UsageError
 from blissmask.families.registry import load_family
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.data.stale import stale_warnings
-from blissmask.training.data.batches import collate
 from blissmask.training.data.cached_set import read_set
 from blissmask.training.data.items import make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.weighting.rule import WeightRule
 from tests.builders.cache import (
     FRAMES,

@@ -18,8 +18,8 @@ from blissmask.families.encoders import qwen3_vl
 from blissmask.families.krea2.parts import CAPTIONS, TAPS
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
-from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import LoraShape
 from tests.builders.cached_families import write_cache

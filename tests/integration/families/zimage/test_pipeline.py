@@ -14,8 +14,8 @@ from blissmask.cachefile.write import save_tensors
 from blissmask.families.encoders import qwen3
 from blissmask.families.protocol import Batch
 from blissmask.families.zimage import tiny
-from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.step.run_step import noise_batch
 from tests.builders.cached_families import write_cache
 from tests.builders.families import CPU, TINY, family_of, tiny_denoiser

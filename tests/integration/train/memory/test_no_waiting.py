@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from blissmask.cachefile.read_entry import load_entry
 from blissmask.cachefile.read_headers import list_headers
 from blissmask.training import device as device_module
-from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import LoraShape

@@ -5,8 +5,8 @@ import torch
 
 from blissmask.cachefile.read_entry import load_entry
 from blissmask.cachefile.read_headers import list_headers
-from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import LoraShape, adapters_off
 from blissmask.training.step.run_step import noise_batch

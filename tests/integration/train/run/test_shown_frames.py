@@ -9,8 +9,8 @@ from blissmask.cachefile.read_entry import load_entry
 from blissmask.cachefile.read_headers import list_headers
 from blissmask.events import Measured
 from blissmask.families.family import Family
-from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.step.run_step import noise_batch
 from tests.builders.cached_families import write_cache
 from tests.builders.families import CPU, TASKS, TINY, family_of

@@ -8,8 +8,8 @@ from blissmask.cachefile.read_entry import load_entry
 from blissmask.cachefile.read_headers import list_headers
 from blissmask.events import Measured
 from blissmask.tasks.train import train_lora
-from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import LoraShape, adapters_off

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
-from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
+from blissmask.training.data.batch_order import BatchOrder, BucketedItem
 from blissmask.training.data.items import TrainingItem
+from blissmask.training.data.micro_batch import collate
 
 
 def item(name="a", *, weights=None, regions=None, outside=None, text_rows=3, mass=64.0):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from blissmask.processes import Processes
-from blissmask.training.data.batches import BatchOrder, BucketedItem
+from blissmask.training.data.batch_order import BatchOrder, BucketedItem
 from blissmask.training.data.caption_draw import CaptionText, OtherTexts
 from blissmask.training.data.prefetch import ItemStore, Prefetcher
 from tests.builders.toy_step import make_item

@@ -5,7 +5,7 @@ import torch
 
 from blissmask.processes import Processes
 from blissmask.training.data import prefetch as feed
-from blissmask.training.data.batches import BatchOrder, BucketedItem
+from blissmask.training.data.batch_order import BatchOrder, BucketedItem
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.data.prefetch import ItemStore, Prefetcher, memory_budget
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
 from blissmask.errors import MachineError
-from blissmask.training.data.batches import collate
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.memory.block_compiler import BlockCompiler
 from blissmask.training.step.run_step import run_step
 from tests.builders.toy_step import CPU, ToyDenoiser, make_item, make_learner, rule

@@ -8,7 +8,7 @@ import torch
 from blissmask.errors import CacheError
 from blissmask.events import ItemLoss
 from blissmask.processes import ALONE
-from blissmask.training.data.batches import collate
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.record import item_losses
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.step.run_step import run_step

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from blissmask.processes import Processes
-from blissmask.training.data.batches import collate
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.step import prepared_batch
 from blissmask.training.step import run_step as step_module
 from blissmask.training.step.run_step import run_step

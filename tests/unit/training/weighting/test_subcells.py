@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from blissmask.cachefile.entry import CacheEntry
-from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.data.mask_totals import MaskTotals
+from blissmask.training.data.micro_batch import collate
 from blissmask.training.weighting.loss import (
     channels_of_a_weight,
     error_map,
