@@ -43,11 +43,8 @@ def at_most(most: float) -> AfterValidator:
     def check(number: float) -> float:
         if not -most <= number <= most:
             amount = f"{most:,.0f}" if most < _TOO_LONG else f"{most:g}"
-            raise ValueError(
-                f"must be a number between -{amount} and {amount}"
-                if number < 0
-                else f"must be a number of at most {amount}"
-            )
+            allowed = f"between -{amount} and {amount}" if number < 0 else f"of at most {amount}"
+            raise ValueError(f"must be a number {allowed}")
         return number
 
     return AfterValidator(check)

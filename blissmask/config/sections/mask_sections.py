@@ -1,9 +1,9 @@
-"""Options of the commands that make and combine masks."""
+"""Sections of the commands that make, combine and carry on masks, and [[subjects]]."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator
 
@@ -14,13 +14,27 @@ from blissmask.masks.tiers import TierTable
 
 _TIER = "Tiers"
 
-
+VideoMasks: TypeAlias = Literal["frames", "static"]
 MediaChoice: TypeAlias = Literal["all", "photos", "videos"]
 _MEDIA = option(
     "all",
     "Which files of the folder are taken; of Live Photos, `all` takes photo and video",
     panel="Input",
 )
+
+
+def _video_masks(*, panel: str) -> Any:
+    return option(
+        "frames",
+        "For videos, a folder with one mask per frame, or one mask for the whole clip; the other form is replaced",
+        panel=panel,
+    )
+
+
+def _video_every(*, panel: str) -> Any:
+    return option(
+        1, "For videos, look at every Nth frame; the frames between repeat its mask", panel=panel, metavar="N", ge=1
+    )
 
 
 class MasksSection(Section):
@@ -67,14 +81,8 @@ class MasksSection(Section):
     min_area: Number = option(
         0.0002, "Drop connected parts smaller than this share of the photo", panel="Masks", ge=0, lt=1
     )
-    video_masks: Literal["frames", "static"] = option(
-        "frames",
-        "For videos, a folder with one mask per frame, or one mask for the whole clip; the other form is replaced",
-        panel="Masks",
-    )
-    video_every: Int = option(
-        1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Masks", metavar="N", ge=1
-    )
+    video_masks: VideoMasks = _video_masks(panel="Masks")
+    video_every: Int = _video_every(panel="Masks")
     sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output", first=True)
     retouch: Switch = option(
         False, "Mend the masks by hand, on a page that opens in the browser", panel="Output", first=True
@@ -129,14 +137,8 @@ class InstanceSection(Section):
         panel="Subject",
         first=True,
     )
-    video_masks: Literal["frames", "static"] = option(
-        "frames",
-        "For videos, a folder with one mask per frame, or one mask for the whole clip; the other form is replaced",
-        panel="Subject",
-    )
-    video_every: Int = option(
-        1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Subject", metavar="N", ge=1
-    )
+    video_masks: VideoMasks = _video_masks(panel="Subject")
+    video_every: Int = _video_every(panel="Subject")
     review: FilePath | None = option(
         None, "Folder for copies of uncertain photos with their scores", panel="Output", first=True
     )

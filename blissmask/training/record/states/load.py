@@ -19,6 +19,7 @@ from blissmask.training.record.states.faults import fault_of, states_unreadable
 from blissmask.training.record.states.folders import FILES, STATE
 
 _NAME = re.compile(r".*-step(\d{8,})-state", re.DOTALL)
+_START_ANEW = "use `--no-resume`, or another `output_name`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +100,12 @@ def restore_parameters(named: Sequence[tuple[str, Tensor]], tensors: Mapping[str
     """
     names = [name for name, _ in named]
     if sorted(names) != sorted(tensors):
-        missing = sorted(set(names) ^ set(tensors))
-        raise CacheError(
-            f"the training state is of another LoRA: `{missing[0]}` is only on one side",
-            fix="use `--no-resume`, or another `output_name`",
-        )
+        on_one_side = min(set(names) ^ set(tensors))
+        raise CacheError(f"the training state is of another LoRA: `{on_one_side}` is only on one side", fix=_START_ANEW)
     with torch.no_grad():
         for name, parameter in named:
             if parameter.shape != tensors[name].shape:
-                raise CacheError(
-                    f"the training state has another size for `{name}`",
-                    fix="use `--no-resume`, or another `output_name`",
-                )
+                raise CacheError(f"the training state has another size for `{name}`", fix=_START_ANEW)
             if not tensors[name].is_floating_point() or not bool(tensors[name].float().isfinite().all()):
                 raise CacheError(
                     f"the training state holds no numbers, or NaN or infinity, for `{name}`",

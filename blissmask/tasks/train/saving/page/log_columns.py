@@ -90,23 +90,24 @@ def _percent(value: float) -> str:
     return f"{value:.0%}"
 
 
-_KNOWN: Mapping[str, tuple[str, str, Callable[[float], str]]] = {
-    _LOSS: ("all", _HELD_OUT, number_text),
-    "val/loss/high": ("high noise", _HELD_OUT, number_text),
-    "val/loss/low": ("low noise", _HELD_OUT, number_text),
-    "likeness/subject": ("likeness", _FACES, likeness),
-    "likeness/spread": ("spread", _FACES, likeness),
-    "likeness/faces": ("found", _FACES, _percent),
-    "likeness/face_width": ("width", _FACES, _percent),
-    "likeness/others": ("others", _FACES, likeness),
-    "place_kept": ("place kept", "", likeness),
-}
-"""Title, group and digits; losses of regions have the names of the regions."""
+_KNOWN = (
+    Column(_LOSS, "all", _HELD_OUT, number_text),
+    Column("val/loss/high", "high noise", _HELD_OUT, number_text),
+    Column("val/loss/low", "low noise", _HELD_OUT, number_text),
+    Column("likeness/subject", "likeness", _FACES, likeness),
+    Column("likeness/spread", "spread", _FACES, likeness),
+    Column("likeness/faces", "found", _FACES, _percent),
+    Column("likeness/face_width", "width", _FACES, _percent),
+    Column("likeness/others", "others", _FACES, likeness),
+    Column("place_kept", "place kept", "", likeness),
+)
+_KNOWN_BY_KEY: Mapping[str, Column] = {column.key: column for column in _KNOWN}
 
 
 def _column(key: str) -> Column | None:
-    if key in _KNOWN:
-        return Column(key, *_KNOWN[key])
+    """Return the column of a number, None where it has none; losses of regions have the names of the regions."""
+    if key in _KNOWN_BY_KEY:
+        return _KNOWN_BY_KEY[key]
     if key.startswith(f"{_LOSS}/"):
         return Column(key, key.removeprefix(f"{_LOSS}/"), _HELD_OUT, number_text)
     return None
