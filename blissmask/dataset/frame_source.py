@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES
 from blissmask.errors import MediaError
-from blissmask.media.image import read_image, read_mask, read_size
+from blissmask.media.image import read_image, read_size
+from blissmask.media.mask_picture import read_mask
 from blissmask.media.video import read_frames, read_info
 from blissmask.storage.name_order import by_numbers
 

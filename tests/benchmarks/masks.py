@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from blissmask.config.sections.mask_sections import InstanceSection, MasksSection
 from blissmask.masks.tiers import TIERS, TierTable
-from blissmask.media.image import read_grey, read_image
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_grey
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.embedded import EmbeddedFaces

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from blissmask.config.sections.mask_sections import MasksSection
 from blissmask.masks.tiers import WeightTier
-from blissmask.media.image import read_grey, read_image
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_grey
 from blissmask.parsing.parts_backend import PARSING
 from blissmask.tasks.masks.maker import MaskMaker
 from tests.benchmarks.masks_scores import iou

@@ -8,7 +8,8 @@ import pytest
 from safetensors import safe_open
 
 from blissmask.config.load import load_config
-from blissmask.media.image import read_grey, read_header
+from blissmask.media.image import read_header
+from blissmask.media.mask_picture import read_grey
 from tests.builders.command import run_blissmask, run_here
 from tests.builders.example_configs import EXAMPLES, STARTERS, fill, fill_masks, miniature
 

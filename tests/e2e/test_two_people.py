@@ -17,7 +17,8 @@ from blissmask.cachefile.read_entry import load_entry
 from blissmask.cachefile.read_headers import list_headers
 from blissmask.config.load import load_config
 from blissmask.families.registry import load_family
-from blissmask.media.image import read_grey, read_image
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_grey
 from blissmask.people.faces import embedded
 from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.training.record.metrics import read_log

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from tests.builders.pictures import mask_folder, photo_folder, tier_mask
 from tests.faults.forks import Forks, Running
 from tests.faults.injected import Fault

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blissmask.errors import MediaError
-from blissmask.media.image import read_header, read_image, read_mask_picture
+from blissmask.media.image import read_header, read_image
+from blissmask.media.mask_picture import read_mask_picture
 from blissmask.media.png import read_note, write_png_grey
 from tests.builders.pictures import random_rgb, tier_mask
 

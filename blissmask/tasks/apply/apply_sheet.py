@@ -19,7 +19,8 @@ from blissmask.dataset.item_keys import VIDEO_SUFFIXES, folder_key, item_key
 from blissmask.errors import Problem
 from blissmask.masks.tiers import TierTable
 from blissmask.masks.weights import to_weights
-from blissmask.media.image import read_grey, read_image, read_mask_picture
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_grey, read_mask_picture
 from blissmask.media.overlay import BYSTANDER_COLOUR, TIER_COLOURS, fit_size, latent_grid, shrink, tier_labels
 from blissmask.media.png import read_note
 from blissmask.media.sheets.card import Badness, Card, Measure, SheetText

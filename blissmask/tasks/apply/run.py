@@ -18,7 +18,7 @@ from blissmask.errors import MaskError, Problem
 from blissmask.masks.refine import grow
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD, keep_subject
-from blissmask.media.image import read_mask_picture
+from blissmask.media.mask_picture import read_mask_picture
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.plurals import counted, verb
 from blissmask.processes import this_process

@@ -15,7 +15,8 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD
-from blissmask.media.image import read_grey, read_image
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.overlay import SUBJECT_COLOUR, fit_size, subject_labels
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheets.card import Badness, Measure, SheetText, deflate_values

@@ -20,7 +20,8 @@ from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, InputError, Problem, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable
-from blissmask.media.image import read_image, read_mask_picture
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_mask_picture
 from blissmask.media.overlay import TIER_COLOURS, Colour, fit_size, latent_grid, shrink
 from blissmask.media.sheets.card import Badness, Card, Measure, PackedCard, SheetText
 from blissmask.media.sheets.html_page import is_html_sheet, pack_for_html, side_for, write_html

@@ -9,8 +9,8 @@ from pathlib import Path
 from blissmask.errors import InputError, Problem
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
 from blissmask.masks.weighted_mask import measure
-from blissmask.media.image import read_grey
 from blissmask.media.likeness import Likeness
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.png import read_note
 from blissmask.media.sheets.card import Badness, Measure
 from blissmask.plurals import counted

@@ -26,7 +26,8 @@ from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, caption_p
 from blissmask.errors import ChangedError, InputError, MediaError
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.weights import to_weights
-from blissmask.media.image import read_grey, read_image
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.overlay import fit_size, latent_grid, shrink
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheets.card import Badness, ItemFacts, Measure, PackedPicture, deflate_values, pack_photo

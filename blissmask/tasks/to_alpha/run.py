@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from blissmask.dataset.captions.caption_file import caption_path
 from blissmask.errors import MediaError
 from blissmask.masks.resize import resize_labels, resize_weights
-from blissmask.media.image import MaskPicture, read_mask_picture, read_stored
+from blissmask.media.image import read_stored
+from blissmask.media.mask_picture import MaskPicture, read_mask_picture
 from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash

@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, UsageError
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.tasks.apply.plan import plan
 from blissmask.tasks.apply.run import run
 from blissmask.tasks.mask_files.output_notes import FRESH

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blissmask.dataset.discover import match_live_photos, match_masks
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.png import write_png_grey
 from blissmask.tasks.apply.plan import ApplyPlan, plan
 from blissmask.tasks.apply.run import run

@@ -12,7 +12,7 @@ import torch
 
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.networks.batching import BatchedNetwork
 from blissmask.networks.preprocessing import Preprocessing
 from blissmask.networks.sam3_prompts import Found

@@ -10,7 +10,7 @@ import pytest
 
 from blissmask.config.sections.mask_sections import InstanceSection
 from blissmask.errors import MissingPackageError, ModelError, UsageError
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.people.faces import insightface
 from blissmask.people.faces.face_reader import IDENTITIES
 from tests.builders import backend_models as models

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.people.people_backend import Verdict
 from blissmask.tasks.instance import retouch
 from blissmask.tasks.instance.answers import Answer, box_of

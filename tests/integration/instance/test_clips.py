@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.tasks.instance import search
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action

@@ -11,7 +11,7 @@ import pytest
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.licence import Licence
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.png import read_note
 from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.tasks.instance.plan import plan

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action
 from tests.builders.instance import STRANGER, SUBJECT, ColourFaces, ColourPeople, find, lines, scene, use_people

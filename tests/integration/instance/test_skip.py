@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.errors import StoppedError
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.people.people_backend import Choice, Verdict
 from blissmask.tasks.instance.plan import plan
 from blissmask.tasks.instance.run import run

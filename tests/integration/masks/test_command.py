@@ -12,7 +12,7 @@ import pytest
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.licence import Licence
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.masks.plan import plan

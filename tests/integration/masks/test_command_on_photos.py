@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from blissmask.config.model import Config
-from blissmask.media.image import read_grey, read_image
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_grey
 from blissmask.tasks.instance.plan import plan as plan_instance
 from blissmask.tasks.instance.run import run as run_instance
 from blissmask.tasks.masks.plan import plan as plan_masks

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blissmask.errors import InputError
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, Kept

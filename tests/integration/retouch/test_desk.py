@@ -12,7 +12,7 @@ import pytest
 
 from blissmask.errors import ChangedError, InputError, MediaError
 from blissmask.masks.tiers import TierTable
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.media.overlay import tier_labels
 from blissmask.media.png import write_png_grey
 from blissmask.tasks.retouch.desk import LEFT_OUT, NO_FILE, SIDE, UNTOUCHED, Described, Desk, Kind, RetouchItem

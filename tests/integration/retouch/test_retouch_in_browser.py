@@ -12,7 +12,7 @@ import pytest
 
 from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
-from blissmask.media.image import read_grey
+from blissmask.media.mask_picture import read_grey
 from blissmask.tasks.instance import retouch as retouch_subjects
 from blissmask.tasks.masks import retouch as retouch_masks
 from blissmask.tasks.retouch import retouching as retouching_of_masks

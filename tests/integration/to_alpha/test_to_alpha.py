@@ -16,7 +16,8 @@ from PIL import Image
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, UsageError
-from blissmask.media.image import read_image, read_mask
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import read_mask
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 from blissmask.tasks.to_alpha.plan import plan

@@ -15,16 +15,8 @@ from PIL import Image, ImageFile
 
 from blissmask.errors import MediaError
 from blissmask.media.colour import matrix_profile
-from blissmask.media.image import (
-    read_grey,
-    read_header,
-    read_image,
-    read_mask,
-    read_mask_picture,
-    read_size,
-    read_stored,
-    resize_rgb,
-)
+from blissmask.media.image import read_header, read_image, read_size, read_stored, resize_rgb
+from blissmask.media.mask_picture import read_grey, read_mask, read_mask_picture
 from blissmask.media.picture_file import MAX_PIXELS, MAX_SCANS, return_large_pieces
 from tests.builders.pictures import corner_rgb, huge_png, random_rgb, save, tier_mask, turned
 

@@ -22,7 +22,8 @@ from blissmask.errors import MaskError
 from blissmask.masks.sight import Sight, see, see_all
 from blissmask.masks.tiers import MAX_VALUE
 from blissmask.masks.weights import MaskValues, to_weights
-from blissmask.media.image import alpha_doubt, class_number_doubt, read_image, read_mask_picture
+from blissmask.media.image import read_image
+from blissmask.media.mask_picture import alpha_doubt, class_number_doubt, read_mask_picture
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.shown_subject import ShownSubject
 from blissmask.tasks.run.wording import framing_problem

@@ -9,7 +9,7 @@ from blissmask.cachefile.read_headers import list_headers
 from blissmask.config.model import Config
 from blissmask.dataset import frame_source, pixel_mask
 from blissmask.errors import MediaError
-from blissmask.media import image
+from blissmask.media import mask_picture
 from blissmask.tasks.cache import encode_latents
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.reading import mask_weights
@@ -127,8 +127,8 @@ def test_train_lists_the_masks_of_a_film_once_for_all_its_clips(clip, monkeypatc
 def count_decoded(monkeypatch, folder):
     """Note which masks are decoded."""
     decoded = []
-    whole = image.read_mask_picture
-    for module in (image, mask_weights):
+    whole = mask_picture.read_mask_picture
+    for module in (mask_picture, mask_weights):
         monkeypatch.setattr(module, "read_mask_picture", lambda path: decoded.append(path) or whole(path))
     return decoded
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from blissmask.media.glance import read_glance
-from blissmask.media.image import read_mask_picture
+from blissmask.media.mask_picture import read_mask_picture
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.remarks.remark import shorts_by_media
 from tests.builders.cache import PHOTO_WH, build, captions, plan
