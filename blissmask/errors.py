@@ -73,11 +73,19 @@ class Problem:
         what: the sentence, without a full stop; names the real key and value.
         where: files, keys or places, one line each.
         fix: how to mend it; may hold several lines; empty when there is nothing to suggest.
+        within: what all of ``where`` is part of: ``in dataset 1``; empty when that needs no word. It is shown even
+            where the list is cut short.
     """
 
     what: str
     where: tuple[str, ...] = ()
     fix: str | Hint = ""
+    within: str = ""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Return ``where``, and what it is part of."""
+        return (*self.where, self.within) if self.within else self.where
 
     @property
     def line(self) -> str:

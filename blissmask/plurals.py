@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return "1 mask" or "3 masks"; ``plural`` for a noun that takes more than an "s", such as "entries"."""
@@ -11,3 +13,9 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def verb(number: int, one: str, many: str) -> str:
     """Return the form of a verb or pronoun that fits ``number``: ``verb(n, "is", "are")``."""
     return one if number == 1 else many
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as a sentence has them: "a", "a and b", "a, b and c"."""
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last

@@ -10,11 +10,16 @@ from blissmask.cli.starters import names
 from blissmask.cli.typed import our_flag
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.errors import Problem, UsageError
-from blissmask.plurals import verb
+from blissmask.plurals import listed, verb
 
 _RESUMING = "`--resume` takes no folder: the newest training state of the `--output-name` is used"
 _FLAGS_FIRST = "every file and folder follows a flag, e.g. `--input photos`; quote names that hold spaces"
 _STARTER, _PHOTOS = "--starter", "--photos"
+_NAMED_HERE = {
+    **dict.fromkeys(("-i", "--input"), ("--image-directory",)),
+    **dict.fromkeys(("-o", "--output"), ("--output-directory", "--cache-directory")),
+}
+"""Flag of the commands that make masks -> what others call the same: their keys are those of data sets."""
 _SWITCHES = "a switch takes no value: `--use-mask-loss` turns it on, `--no-use-mask-loss` off"
 
 
@@ -50,6 +55,8 @@ def as_usage_error(error: Exception, arguments: Sequence[str] = ()) -> UsageErro
 
 def unknown_command(typed: str, known: Iterable[str], context: Any) -> UsageError:
     """Return the error for a command that does not exist, with the nearest of ``known``."""
+    if getattr(context, "command", None) and _owners(f"--{typed}", context) == ["train"]:
+        return UsageError(f"unknown command `{typed}`", fix=f"it is a flag: `blissmask train --{typed}`")
     near = nearest(typed.replace("_", "-"), known)
     return UsageError(
         f"unknown command `{typed}`{f', did you mean `{near}`?' if near else ''}", fix=_look_at_help(context)
@@ -102,10 +109,11 @@ def _misplaced(flag: str, owners: Sequence[str], context: Any) -> Problem:
         return Problem(
             f"`{flag}` stands before the command", fix=f"flags come after it: `blissmask {command} {flag} ...`"
         )
-    where = " and ".join(f"`blissmask {name}`" for name in owners)
-    return Problem(
-        f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {verb(len(owners), 'has', 'have')} it"
-    )
+    fix = f"{listed(f'`blissmask {name}`' for name in owners)} {verb(len(owners), 'has', 'have')} it"
+    known = {option for parameter in context.command.params for option in parameter.opts}
+    if here := [name for name in _NAMED_HERE.get(flag, ()) if name in known]:
+        fix = f"it is called `{here[0]}` here"
+    return Problem(f"`{context.command_path}` has no flag `{flag}`", fix=fix)
 
 
 def _instead_of(extra: str) -> str:

@@ -15,14 +15,8 @@ from blissmask.storage.ordinary import read_text
 DEFAULT_NAME = "blissmask.toml"
 """Read from the working folder when no file is named."""
 
-_START = f"`blissmask --starter NAME > {DEFAULT_NAME}` writes a configuration to start from"
-STARTER = _START.replace("NAME", "person")
-"""How to mend that there is no configuration."""
-STARTERS = {
-    table: _START.replace("NAME", name)
-    for table, name in {"instance": "group", "apply": "group", "to_alpha": "alpha"}.items()
-}
-"""Table -> the same with a starter that has it, for tables that the first one does not have."""
+_STARTERS = {"instance": "group", "apply": "group", "to_alpha": "alpha"}
+"""Table -> the starter that has it, for tables that `person` does not have."""
 
 
 def find_config(named: Path | None) -> Path | None:
@@ -33,6 +27,18 @@ def find_config(named: Path | None) -> Path | None:
     return default if default.is_file() else None
 
 
+def how_to_start(table: str = "") -> str:
+    """Return how to come to a configuration that has ``table``; one that is here is not to be written over."""
+    name = _STARTERS.get(table, "person")
+    if Path(DEFAULT_NAME).is_file():
+        return f"`blissmask --starter {name}` prints an example"
+    return f"{Path.cwd()} has no `{DEFAULT_NAME}`, which is read from where you are; {_written(name)}"
+
+
+def _written(name: str) -> str:
+    return f"`blissmask --starter {name} > {DEFAULT_NAME}` writes one to start from"
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML or JSON file, by name, nothing in them looked at yet.
 
@@ -40,7 +46,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, is too large, or is no table.
     """
     if path.suffix.lower() in (".yaml", ".yml"):
-        fix = f"configurations of ai-toolkit are not read; {STARTER}"
+        fix = f"configurations of ai-toolkit are not read; {how_to_start()}"
         raise UsageError("the configuration must be TOML (or JSON), and this is YAML", where=[path], fix=fix)
     try:
         refuse_larger(path, MOST_CONFIG)
@@ -49,7 +55,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"cannot read the configuration: {error.strerror}",
             where=[path],
-            fix=f"{near_miss(path)} paths start at {Path.cwd()}; {STARTER}".strip(),
+            fix=f"{near_miss(path)} paths start at {Path.cwd()}; {_what_is_here()}".strip(),
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
@@ -63,6 +69,12 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if _keys_in(data) > MOST_KEYS:
         raise UsageError(f"the configuration has more than the {MOST_KEYS} keys that are read", where=[path])
     return data
+
+
+def _what_is_here() -> str:
+    if Path(DEFAULT_NAME).is_file():
+        return f"`{DEFAULT_NAME}` is there, and is read without `--config`"
+    return _written("person")
 
 
 def _parse(text: str, *, is_json: bool) -> Any:

@@ -67,7 +67,7 @@ class ProblemPrinter:
 
         Those that ``train --prepare`` runs look at the same photos and masks.
         """
-        told = (problem.what, problem.where)
+        told = (problem.what, problem.places)
         if told not in self._told:
             self._told.add(told)
             self.warning(problem)
@@ -88,9 +88,11 @@ class ProblemPrinter:
             console.print("  " + folded(console, printable(place), column=2, hanging=4))
         if len(shown) < len(problem.where):
             console.print(f"  and {len(problem.where) - len(shown)} more (--verbose lists all)")
+        if problem.within:
+            console.print(f"  {problem.within}")
         if problem.fix:
             self._show_hint(problem.fix)
-        if problem.where or problem.fix:
+        if problem.places or problem.fix:
             console.print()
 
     def _show_hint(self, fix: str | Hint) -> None:

@@ -49,7 +49,8 @@ def show_error(error: BlissmaskError, fix_text: Callable[[str | Hint], str] = st
         fix_text: turns a hint into the text that the screen shows.
     """
     problems = [
-        {"what": problem.what, "where": list(problem.where), "fix": fix_text(problem.fix)} for problem in error.problems
+        {"what": problem.what, "where": list(problem.places), "fix": fix_text(problem.fix)}
+        for problem in error.problems
     ]
     kind = "stopped" if isinstance(error, StoppedError) else "error"
     _print({"type": kind, "problems": problems, "exit_code": exit_code_of(error)})
@@ -93,7 +94,7 @@ class JsonLines:
             case PhaseFinished(phase=phase):
                 _print({"type": "phase_finished", "phase": phase})
             case Warned(problem=problem):
-                _print({"type": "warning", "what": problem.what, "where": list(problem.where)})
+                _print({"type": "warning", "what": problem.what, "where": list(problem.places)})
             case Noted(text=text):
                 _print({"type": "note", "text": text})
             case Announced(lines=lines):

@@ -1,6 +1,6 @@
 """Words that go by a number."""
 
-from blissmask.plurals import counted, verb
+from blissmask.plurals import counted, listed, verb
 
 
 def test_a_noun_and_its_verb_go_by_the_number():
@@ -13,3 +13,7 @@ def test_a_noun_and_its_verb_go_by_the_number():
 
 def test_a_noun_of_another_plural_is_given_it():
     assert [counted(number, "person", "people") for number in (1, 2)] == ["1 person", "2 people"]
+
+
+def test_words_are_listed_as_a_sentence_has_them():
+    assert [listed("abc"[:count]) for count in (1, 2, 3)] == ["a", "a and b", "a, b and c"]

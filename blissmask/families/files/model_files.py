@@ -11,6 +11,12 @@ from blissmask.networks.hub import hub_folder
 
 _NO_FILES = ("model", "download")
 
+WHERE_FILES_ARE = (
+    "correct the paths under [model]; `examples/families.md` in the folder that blissmask was installed from says "
+    "where to get the files of each family, and `--model tiny` tries all of it out without them"
+)
+"""How to mend that model files are not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blissmask.config.config_file import STARTER
+from blissmask.config.config_file import how_to_start
 from blissmask.config.model import Config
 from blissmask.config.sections.dataset_section import DatasetSection
 from blissmask.dataset.buckets import Buckets, make_buckets
@@ -97,7 +97,7 @@ def choose_model(config: Config) -> Model:
     if section.arch is None:
         raise UsageError(
             "`--arch` is missing",
-            fix=f"name the model family with `--arch NAME`, or set `arch` under [model]; {STARTER}",
+            fix=f"name the model family with `--arch NAME`, or set `arch` under [model]; {how_to_start()}",
         )
     family = load_family(section.arch).for_task(section.task or "")
     files = model_files(section)
@@ -190,7 +190,7 @@ def choose_datasets(config: Config, model: Model) -> list[CachedDataset]:
     if not config.datasets:
         raise UsageError(
             "there is no data set",
-            fix=f"add `[[datasets]]` with `image_directory` to the configuration file; {STARTER}",
+            fix=f"add `[[datasets]]` with `image_directory` to the configuration file; {how_to_start()}",
         )
     if config.cache.latents_only and config.cache.text_only:
         raise UsageError("`--latents-only` and `--text-only` leave nothing to do", fix="give one of them, or none")

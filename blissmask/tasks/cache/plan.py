@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -225,7 +226,7 @@ def _outdated(
 
 
 def _in_dataset(problem: Problem, found: Scanned) -> Problem:
-    return Problem(problem.what, (*problem.where, f"in dataset {found.dataset.number}"), problem.fix)
+    return dataclasses.replace(problem, within=f"in dataset {found.dataset.number}")
 
 
 def _disk_warning(plan: CachePlan) -> list[Problem]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.config_file import STARTER, STARTERS
+from blissmask.config.config_file import how_to_start
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
+from blissmask.plurals import listed, verb
 from blissmask.storage.content import shared_places, without_links
 from blissmask.tasks.run.wording import bytes_text
 
@@ -32,17 +33,20 @@ def required(table: str, folders: Mapping[str, Path | None]) -> list[Path]:
     Raises:
         UsageError: some are not given; names each flag and key.
     """
-    problems = [missing(table, name) for name, folder in folders.items() if folder is None]
-    if problems:
-        raise UsageError.several(problems)
+    absent = [name for name, folder in folders.items() if folder is None]
+    if absent:
+        raise UsageError.several([missing(table, *absent)])
     return [folder for folder in folders.values() if folder is not None]
 
 
-def missing(table: str, name: str) -> Problem:
-    """Return the problem of a folder that must be given, as a flag or as a key."""
-    flag = f"--{name.replace('_', '-')}"
-    setting = f"give `{flag} FOLDER`, or set `{name}` under [{table}] in the configuration file"
-    return Problem(f"`{flag}` is missing", fix=f"{setting}; {STARTERS.get(table, STARTER)}")
+def missing(table: str, *names: str) -> Problem:
+    """Return the problem of folders that must be given, as flags or as keys of ``table``."""
+    flags = [f"--{name.replace('_', '-')}" for name in names]
+    given = " ".join(f"{flag} FOLDER" for flag in flags)
+    keys = listed(f"`{name}`" for name in names)
+    setting = f"give `{given}`, or set {keys} under [{table}] in the configuration file"
+    what = f"{listed(f'`{flag}`' for flag in flags)} {verb(len(flags), 'is', 'are')} missing"
+    return Problem(what, fix=f"{setting}; {how_to_start(table)}")
 
 
 def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:

@@ -14,7 +14,7 @@ from blissmask.config.sections.memory_section import MemorySection
 from blissmask.config.sections.optimizer_section import OptimizerSection
 from blissmask.errors import BlissmaskError, MissingPackageError, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
-from blissmask.families.files.model_files import model_files
+from blissmask.families.files.model_files import WHERE_FILES_ARE, model_files
 from blissmask.families.files.part import Part
 from blissmask.families.protocol import Expert
 from blissmask.families.registry import load_family
@@ -136,8 +136,7 @@ def refuse_missing_models(config: Config) -> None:
         raise ModelError(
             f"{counted(len(missing), 'model file')} {verb(len(missing), 'is', 'are')} not there",
             where=missing,
-            fix="correct the paths under [model]; `examples/families.md` in the folder that blissmask was installed "
-            "from says where to get the files of each family, and `--model tiny` tries all of it out without them",
+            fix=WHERE_FILES_ARE,
         )
     errors: list[BlissmaskError] = []
     for part in parts:

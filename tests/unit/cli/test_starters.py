@@ -6,7 +6,7 @@ import tomli
 from blissmask.cli.app import build_app
 from blissmask.cli.starters import BLANK, fitted, names, starter
 from blissmask.cli.usage import as_usage_error
-from blissmask.config.config_file import STARTERS
+from blissmask.config.config_file import how_to_start
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
@@ -125,6 +125,10 @@ def test_its_flags_in_the_wrong_place_say_where_they_go(typed, what, fix):
 
 
 @pytest.mark.parametrize(("table", "name"), [("instance", "group"), ("apply", "group"), ("to_alpha", "alpha")])
-def test_a_command_that_misses_a_configuration_names_a_starter_that_has_its_table(table, name):
-    assert f"--starter {name} " in STARTERS[table]
+def test_a_command_that_misses_a_configuration_names_a_starter_that_has_its_table(table, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"{tmp_path} has no `blissmask.toml`" in how_to_start(table)
+    assert f"`blissmask --starter {name} > blissmask.toml` writes one" in how_to_start(table)
+    (tmp_path / "blissmask.toml").touch()
+    assert how_to_start(table) == f"`blissmask --starter {name}` prints an example", "it would be written over"
     assert table in tomli.loads(starter(name, None)[0])

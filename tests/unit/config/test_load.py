@@ -22,6 +22,13 @@ def problems_of(path, flags=None):
     return refusal.value.problems[0]
 
 
+def test_a_configuration_that_is_not_there_names_what_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "`blissmask --starter person > blissmask.toml` writes one" in problems_of(Path("me.toml")).fix
+    Path("blissmask.toml").touch()
+    assert problems_of(Path("me.toml")).fix.endswith("; `blissmask.toml` is there, and is read without `--config`")
+
+
 def test_a_caption_of_unknown_placeholders_is_refused(tmp_path):
     (tmp_path / "c.toml").write_text('[general]\ncaption = "a photo of {tigger}"')
     with pytest.raises(UsageError) as caught:

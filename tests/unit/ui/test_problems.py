@@ -53,6 +53,13 @@ def test_a_warning_and_its_label_are_written_in_one_go(monkeypatch: pytest.Monke
     assert Written.pieces == ["warning: be careful\n"]
 
 
+def test_the_data_set_of_many_items_is_named_and_is_none_of_them(capsys: pytest.CaptureFixture[str]):
+    ProblemPrinter().failed(
+        Problem("no caption", tuple(f"{number}.jpg" for number in range(12)), within="in dataset 2")
+    )
+    assert capsys.readouterr().err.endswith("  9.jpg\n  and 2 more (--verbose lists all)\n  in dataset 2\n\n")
+
+
 def test_a_command_on_a_line_of_its_own_stays_there(capsys: pytest.CaptureFixture[str]):
     ProblemPrinter().warning(Problem("no masks", fix=Hint("make them, then run\n{command}", "cache")))
     assert capsys.readouterr().err.endswith("hint: make them, then run\n      blissmask cache\n\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +89,7 @@ def _faults(config: Config, section: DatasetSection, number: int) -> Iterator[Pr
         # A model will write them; it describes neither videos nor the photos of a list.
         faults.without_caption.clear()
     for problem in faults.problems:
-        yield Problem(problem.what, (*problem.where, f"in dataset {number}"), problem.fix)
+        yield dataclasses.replace(problem, within=f"in dataset {number}")
 
 
 def _is_made_on_the_way(section: DatasetSection, output: Path | None) -> bool:

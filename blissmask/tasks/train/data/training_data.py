@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.config.config_file import STARTER
+from blissmask.config.config_file import how_to_start
 from blissmask.config.model import Config
 from blissmask.config.sections.model_section import ModelSection
 from blissmask.errors import Hint, UsageError
@@ -106,7 +106,8 @@ def cache_folders(config: Config) -> list[Path]:
     """
     if not config.datasets:
         raise UsageError(
-            "there is no dataset", fix=f"give `--config FILE` with [[datasets]], as for `blissmask cache`; {STARTER}"
+            "there is no dataset",
+            fix=f"give `--config FILE` with [[datasets]], as for `blissmask cache`; {how_to_start()}",
         )
     folders = []
     for number, dataset in enumerate(config.datasets, 1):

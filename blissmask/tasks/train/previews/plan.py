@@ -20,11 +20,11 @@ from blissmask.dataset.captions.caption_words import (
 )
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
-from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files
+from blissmask.families.files.model_files import WHERE_FILES_ARE, ModelFiles, is_tiny, model_files
 from blissmask.families.files.part import Part
 from blissmask.families.previews import PreviewPipeline
 from blissmask.families.protocol import Expert
-from blissmask.plurals import counted
+from blissmask.plurals import counted, verb
 from blissmask.storage.ordinary import what_is, why_no_file
 from blissmask.tasks.train.previews.complete_prompt import PlannedPreview, Size, changes_of, complete, usual_size
 from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, parse_prompts, read_prompts
@@ -94,8 +94,9 @@ def plan_previews(
         return None
     _check_preview_model(config, family)
     files, pipeline = model_files(config.model), family.preview_pipeline()
-    missing = _missing_files(family.task.encoders, files)
-    # A dry run only tells of files that are not here yet.
+    # Whoever has no files yet learns of all of them at once; a dry run only tells of them, and of the denoisers apart.
+    denoisers = [] if config.run.dry_run else [expert.part for expert in trained]
+    missing = _missing_files(family.task.encoders, denoisers, files)
     problems = [] if config.run.dry_run else list(missing)
     usual = usual_size(family, headers)
     steps = _STEPS_OF_MINIATURE if is_tiny(files) else _STEPS
@@ -192,9 +193,16 @@ def _check_preview_model(config: Config, family: FamilyForTask) -> None:
         raise UsageError(why, where=[path], fix="correct `--preview-dit`")
 
 
-def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
-    """Return one problem about all files that nobody named, and one about each that does not exist."""
+def _missing_files(parts: Sequence[Part], denoisers: Sequence[Part], files: ModelFiles) -> list[Problem]:
+    """Return one problem about all files that nobody named, one about all that are not there, and those of others.
+
+    Args:
+        parts: with which previews are drawn, but for the denoiser.
+        denoisers: that are trained; they are looked at elsewhere, and named here if they are not there.
+        files: what was named.
+    """
     unnamed: list[str] = []
+    absent: list[str] = []
     problems: list[Problem] = []
     for part in parts:
         if part.is_fetched_later(files):
@@ -207,9 +215,17 @@ def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
         except BlissmaskError as error:
             problems += error.problems
             continue
-        why = "" if source is None or what_is(source) == "a folder" else why_no_file(source)
-        if why:
+        kind = "" if source is None else what_is(source)
+        why = "" if source is None or kind == "a folder" else why_no_file(source)
+        if why and kind:
             problems.append(Problem(f"previews need `{part.option}`, and {why}", (str(source),)))
+        elif why:
+            absent.append(f"{part.field}, for previews: {source}")
+    if absent:
+        named = {part.field: getattr(files, part.field) for part in denoisers if not part.is_here(files)}
+        absent += [f"{field}: {path}" for field, path in named.items() if path is not None]
+        what = f"{counted(len(absent), 'model file')} {verb(len(absent), 'is', 'are')} not there"
+        problems.append(Problem(what, tuple(absent), WHERE_FILES_ARE))
     if unnamed:
         fix = "give them, or a diffusers folder with `--model`; or leave the prompts out"
         problems.insert(0, Problem("previews need model files that are not given", tuple(unnamed), fix))

@@ -32,7 +32,7 @@ def config(photos: Path, *, cache: dict[str, object] | None = None, **dataset: o
 def refused(config: Config) -> dict[str, tuple[str, ...]]:
     with pytest.raises(InputError) as caught:
         refuse_captions(config)
-    return {problem.what: problem.where for problem in caught.value.problems}
+    return {problem.what: problem.places for problem in caught.value.problems}
 
 
 def test_missing_captions_and_words_are_named_together_with_their_data_set(photos: Path) -> None:

@@ -208,7 +208,7 @@ def test_prompts_without_a_time_and_a_time_without_prompts_are_refused(cache, tm
 def test_missing_model_files_are_named_with_their_flags(cache, tmp_path):
     text = refusal(cache, model=None, text_encoder=tmp_path / "gone.safetensors")
     assert "previews need model files that are not given\nvae: `--vae`" in text
-    assert "previews need `--text-encoder`, and there is no such file" in text
+    assert f"1 model file is not there\ntext_encoder, for previews: {tmp_path / 'gone.safetensors'}" in text
     text = refusal(cache, f"a cat --i {save(tmp_path / 'a.png', random_rgb())}", model=None, task="i2v")
     assert all(flag in text for flag in ("`--vae`", "`--text-encoder`", "`--image-encoder`"))
 
