@@ -13,6 +13,7 @@ from torch import Tensor
 
 from blissmask.errors import BlissmaskError, ModelError
 from blissmask.families.registry import FAMILIES, load_family
+from blissmask.training.lora.combine import lower_rank
 from blissmask.training.lora.convert import block_count, convert_lora, describe_lora
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.names import layer_names
@@ -51,6 +52,7 @@ def test_a_whole_layer_is_read(tmp_path: Path) -> None:
         (ALPHA, torch.tensor(-1.0), "must be one number above 0"),
         (ALPHA, torch.tensor(float("nan")), "must be one number above 0"),
         (ALPHA, torch.tensor(float("inf")), "must be one number above 0"),
+        (ALPHA, torch.tensor(1 + 1j), "complex64"),
     ],
 )
 def test_what_no_lora_holds_is_refused_by_key_and_file(tmp_path: Path, part: str, tensor: Tensor, says: str) -> None:
@@ -58,6 +60,46 @@ def test_what_no_lora_holds_is_refused_by_key_and_file(tmp_path: Path, part: str
     with pytest.raises(ModelError, match=says) as caught:
         read_finite_lora(path)
     assert (LAYER in str(caught.value), caught.value.problems[0].where) == (True, (str(path),))
+
+
+def test_matrices_that_were_saved_as_convolutions_of_one_cell_are_matrices(tmp_path: Path) -> None:
+    stored = {key: tensor[..., None, None] if tensor.ndim else tensor for key, tensor in layer().items()}
+    read = read_finite_lora(written(tmp_path, stored))
+    assert {key: tensor.shape for key, tensor in read.items()} == {key: t.shape for key, t in layer().items()}
+
+
+def test_one_file_of_several_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    path = written(tmp_path, layer()).rename(tmp_path / "adapter_model-00001-of-00002.safetensors")
+    with pytest.raises(ModelError, match="one of 2 files of a LoRA"):
+        read_finite_lora(path)
+    assert read_finite_lora(path.rename(tmp_path / "adapter_model-00001-of-00001.safetensors"))
+
+
+@pytest.mark.parametrize("prefix", ["lora_te_", "lora_te1_", "text_encoder."])
+def test_layers_of_a_text_encoder_are_named(tmp_path: Path, prefix: str) -> None:
+    path = written(tmp_path, {**layer(), **layer(f"{prefix}layers.0.q")})
+    with pytest.raises(ModelError, match="3 tensors of this LoRA adapt a text encoder") as caught:
+        read_finite_lora(path)
+    assert f"`{prefix}layers.0.q.{A}`" in caught.value.problems[0].where
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_numbers_of_eight_bits_are_read_exactly(tmp_path: Path, dtype: torch.dtype) -> None:
+    stored = {key: (0.3 * tensor).to(dtype) for key, tensor in layer().items() if tensor.ndim}
+    read = read_finite_lora(written(tmp_path, stored))
+    assert all(torch.equal(read[key].float(), tensor.float()) for key, tensor in stored.items())
+
+
+def test_a_rank_is_lowered_of_numbers_whose_norm_is_none_in_float32() -> None:
+    tensors = {f"{LAYER}.{A}": torch.full((2, 6), 3e38), f"{LAYER}.{B}": torch.full((6, 2), 1e-30)}
+    lowered = lower_rank(tensors, {}, 1)
+    torch.testing.assert_close(
+        lowered.tensors[f"{LAYER}.{B}"] @ lowered.tensors[f"{LAYER}.{A}"],
+        tensors[f"{LAYER}.{B}"] @ tensors[f"{LAYER}.{A}"],
+        rtol=1e-5,
+        atol=0,
+    )
+    assert lowered.kept == {LAYER.removeprefix("diffusion_model."): pytest.approx(1.0)}
 
 
 PARTS = [A, B, ALPHA, "lora_down.weight", "lora_up.weight", "dora_scale", "lora_magnitude_vector", "lokr_w1"]

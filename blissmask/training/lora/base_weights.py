@@ -137,7 +137,11 @@ def _fuse(denoiser: Denoiser, lora: BaseLora) -> None:
             if norms is not None:
                 wanted = norms[row.start : row.stop].to(weight.device, torch.float32)
                 new *= (wanted.flatten() / output_norms(old if by_base else new)).unsqueeze(1)
-            weight.copy_(torch.lerp(old, new, lora.multiplier))
+            changed = torch.lerp(old, new, lora.multiplier)
+            if not bool(changed.isfinite().all()):
+                what = f"with this LoRA the weights of `{original}` are no numbers: its own are too large"
+                raise ModelError(what, where=[lora.path], fix="use an earlier file of it")
+            weight.copy_(changed)
 
 
 def _linear(denoiser: Denoiser) -> list[tuple[str, nn.Linear]]:

@@ -173,6 +173,8 @@ def refuse_norms(tensors: Mapping[str, Tensor], path: Path, what: str) -> None:
 
 def _closest(a_RI: Tensor, b_OR: Tensor, rank: int) -> tuple[Tensor, Tensor, float, float]:
     """Return A and B of the closest update of ``rank``, the squares of it, and those of the whole update."""
+    # In float64: the norms of a float32 file's rows need not be numbers in float32.
+    a_RI, b_OR = a_RI.double(), b_OR.double()
     b_basis, b_rest = torch.linalg.qr(b_OR)
     a_basis, a_rest = torch.linalg.qr(a_RI.T)
     left, values, right = torch.linalg.svd(b_rest @ a_rest.T, full_matrices=False)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ from blissmask.training.lora.shapes import refuse_impossible
 
 _DIFFERENCES = frozenset({"diff", "diff_b", "set_weight", "w_norm", "b_norm"})
 """ComfyUI's names of what is added to, or put in the place of, a whole weight, bias or norm."""
+
+_PART_OF_SEVERAL = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
+"""How peft and diffusers name the files of one model that is kept in several."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -148,11 +152,12 @@ def read_lora(path: Path) -> dict[str, Tensor]:
 
     peft's name of the adapter, as in ``lora_A.default.weight``, is left out, and a scale that peft's configuration
     names is in B; see :mod:`peft_files`. Numbers of 8 bits are bfloat16, which holds them exactly: nothing computes
-    with them.
+    with them. Matrices that were saved as convolutions of one cell are matrices.
 
     Raises ModelError when the file is missing, damaged or not safetensors, or holds nothing, several adapters, no LoRA,
     or more than one; MachineError when it does not fit into memory.
     """
+    _refuse_one_of_several(path)
     stored, metadata = _read(path)
     tensors: dict[str, Tensor] = {}
     spelled = without_foreign_beginning([without_adapter(key) for key in stored])
@@ -161,12 +166,27 @@ def read_lora(path: Path) -> dict[str, Tensor]:
         if name in tensors:
             fix = "use the adapters apart, each in a file of its own"
             raise ModelError("this file holds several LoRA for the same layers", where=[path, f"`{key}`"], fix=fix)
-        tensors[name] = tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.itemsize < 2 else tensor
+        tensors[name] = _plain(tensor)
     if not tensors:
         raise ModelError("the LoRA file holds no tensors", where=[path], fix="get the file again, whole")
     _refuse_differences(tensors, path)
     _refuse_text_encoder(tensors, path)
     return as_diffusers(tensors, metadata, path)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    wide = tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.itemsize < 2 else tensor
+    is_one_cell = wide.ndim > 2 and all(size == 1 for size in wide.shape[2:])
+    return wide.flatten(1) if is_one_cell else wide
+
+
+def _refuse_one_of_several(path: Path) -> None:
+    """Raise ModelError for a file that is one part of a LoRA, by its name: the layers of the others would be lost."""
+    found = _PART_OF_SEVERAL.search(path.name)
+    if found and int(found[1]) > 1:
+        what = f"this is one of {int(found[1])} files of a LoRA, and one file is read"
+        fix = "put their tensors into one safetensors file; where it is no part of several, name it otherwise"
+        raise ModelError(what, where=[path], fix=fix)
 
 
 def _is_difference(key: str) -> bool:
@@ -306,7 +326,7 @@ def _fill_layer(
             fix="use a LoRA of the same family and the same layers",
         )
     own_a, own_b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-    if a.ndim > 2 or (a.shape[1], b.shape[0]) != (own_a.shape[1], own_b.shape[0]):
+    if (a.shape[1], b.shape[0]) != (own_a.shape[1], own_b.shape[0]):
         sizes = f"{tuple(b.shape)} and {tuple(a.shape)} in this LoRA, and {tuple(own_b.shape)} and {tuple(own_a.shape)}"
         raise ModelError(
             f"the matrices of `{original}` are {sizes} here",

@@ -109,7 +109,7 @@ def to_format(
         module = f"{DIFFUSERS_PREFIX}{modules[name.removeprefix(NATIVE_PREFIX)]}"
         if part == "lora_B.weight":
             # Without alpha, which this spelling does not have, diffusers uses a scale of 1.
-            spelled[f"{module}.{part}"] = (tensor.float() * layer_scale(tensors, name)).to(tensor.dtype)
+            spelled[f"{module}.{part}"] = scaled(tensor, layer_scale(tensors, name))
         elif part == "dora_scale":
             # A whole fused layer has norms of the parts that are not adapted, too.
             if f"{name}.lora_A.weight" in tensors:
@@ -220,14 +220,28 @@ def _format_of_key(key: str) -> LoraFormat | None:
 
 def fold_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Put the scale of every layer of a native file into its B, and leave alpha out; LoKr and LoHa keep theirs."""
-    scaled = {}
+    folded = {}
     for key, tensor in tensors.items():
         name, part = split_key(key)
         if part == "lora_B.weight":
-            scaled[key] = (tensor.float() * layer_scale(tensors, name)).to(tensor.dtype)
+            folded[key] = scaled(tensor, layer_scale(tensors, name))
         elif part != "alpha" or f"{name}.lora_A.weight" not in tensors:
-            scaled[key] = tensor
-    return scaled
+            folded[key] = tensor
+    return folded
+
+
+def scaled(tensor: Tensor, scale: float) -> Tensor:
+    """Return a matrix times a scale, in its precision, or in float32 where float16 cannot hold the product.
+
+    float16 has no exponents below 2**-14: an alpha of 1 at rank 64 takes small numbers there, and they lose their
+    digits or become 0. It rounds by at most 2**-11 elsewhere; a product that is twice as far off is kept whole.
+    """
+    product = tensor.float() * scale
+    rounded = product.to(tensor.dtype)
+    if tensor.dtype != torch.float16:
+        return rounded
+    off = torch.linalg.vector_norm(rounded.float() - product)
+    return rounded if bool(off <= 2**-10 * torch.linalg.vector_norm(product)) else product
 
 
 def _with_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from blissmask.documents import DocumentError, parse_json
 from blissmask.errors import ModelError, Problem
 from blissmask.storage.limits import MOST_CONFIG, refuse_larger
 from blissmask.storage.ordinary import read_text, what_is
-from blissmask.training.lora.formats import DIFFUSERS_PREFIX, PEFT_PREFIX, split_key
+from blissmask.training.lora.formats import DIFFUSERS_PREFIX, PEFT_PREFIX, scaled, split_key
 from blissmask.training.lora.lokr_loha import FACTORS
 
 _CONFIG = "adapter_config.json"
@@ -78,7 +78,7 @@ def as_diffusers(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], pat
         # Tensors without a rank are refused by their shape, with the others.
         if config is not None and is_scaled and first is not None and first.ndim and len(first):
             scale = config.scale(split_key(own)[0].removeprefix(DIFFUSERS_PREFIX), len(first))
-            tensor = (tensor.float() * scale).to(tensor.dtype)
+            tensor = scaled(tensor, scale)
         spelled[own] = tensor
     return spelled
 

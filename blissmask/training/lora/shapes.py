@@ -1,7 +1,7 @@
 """Refuse LoRA files whose tensors cannot be those of a LoRA, whatever its spelling, kind and model.
 
-Shapes: A (rank, inputs), B (outputs, rank); of convolutions, further axes follow. Norms of DoRA have one number for
-each output. Factors of LoKr and LoHa are matrices.
+Shapes: A (rank, inputs), B (outputs, rank). Norms of DoRA have one number for each output. Factors of LoKr and LoHa are
+matrices. Convolutions, whose matrices have further axes, are adapted by no family.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ _LOKR = (("lokr_w1", "lokr_w1_a", "lokr_w1_b"), ("lokr_w2", "lokr_w2_a", "lokr_w
 """The two factors of LoKr, each whole or as a product."""
 _LOHA = (("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b"))
 """The two products of LoHa."""
+_TUCKER = (".lora_mid.weight", ".lokr_t1", ".lokr_t2", ".hada_t1", ".hada_t2")
+"""Cores of LyCORIS's convolutions. A reader that left them out would compute another update."""
+_BIASES = (".lora_A.bias", ".lora_B.bias", ".lora_down.bias", ".lora_up.bias")
+"""Of peft (``lora_bias``) and diffusers; the layer's own bias stays as it is here."""
+_UNREAD = (*_TUCKER, *_BIASES)
 
 
 def refuse_impossible(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -38,15 +43,17 @@ def refuse_impossible(tensors: Mapping[str, Tensor], path: Path) -> None:
     layers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, part = split_key(key)
-        if not tensor.is_floating_point() and part != "alpha":
+        if tensor.is_complex() or not (tensor.is_floating_point() or part == "alpha"):
             raise _impossible(f"`{key}` holds {str(tensor.dtype).removeprefix('torch.')} numbers", path)
         if tensor.numel() == 0:
             raise _impossible(f"`{key}` has shape {list(tensor.shape)}, which holds nothing", path)
         if part == "alpha" and (tensor.numel() != 1 or not _is_positive(tensor)):
             shown = f"is {float(tensor):g}" if tensor.numel() == 1 else f"has shape {list(tensor.shape)}"
             raise _impossible(f"`{key}` {shown}, and must be one number above 0", path)
-        if part in FACTORS or part in _MATRICES or part in _MATRICES.values():
-            _refuse_no_matrix(key, tensor, path, is_factor=part in FACTORS)
+        if key.endswith(_UNREAD):
+            raise _impossible(f"`{key}` changes its layer in a way that is not read", path)
+        if part in (*FACTORS, *_MATRICES, *_MATRICES.values()) and tensor.ndim != 2:
+            raise _impossible(f"`{key}` has shape {list(tensor.shape)}, and must be a matrix", path)
         if part:
             layers.setdefault(name, {})[part] = tensor
     for name, parts in layers.items():
@@ -57,11 +64,6 @@ def refuse_impossible(tensors: Mapping[str, Tensor], path: Path) -> None:
                 shape = list(parts[norms].shape)
                 what = f"the norms of `{name}` have shape {shape}, and those of its {outputs} outputs alone are read"
                 raise _impossible(what, path)
-
-
-def _refuse_no_matrix(key: str, tensor: Tensor, path: Path, *, is_factor: bool) -> None:
-    if tensor.ndim < 2 or (is_factor and tensor.ndim > 2):
-        raise _impossible(f"`{key}` has shape {list(tensor.shape)}, and must be a matrix", path)
 
 
 def _outputs(name: str, parts: Mapping[str, Tensor], path: Path) -> int:

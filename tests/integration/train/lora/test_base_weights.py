@@ -125,6 +125,13 @@ def test_a_multiplier_scales_the_update(tmp_path, multiplier):
         torch.testing.assert_close(scaled[layer] - before, multiplier * (once[layer] - before), rtol=1e-4, atol=1e-6)
 
 
+def test_an_update_too_large_for_the_weights_is_refused(tmp_path):
+    pair = {"lora_A.weight": torch.full((2, 128), 3e30), "lora_B.weight": torch.full((128, 2), 3e30)}
+    save_file({f"diffusion_model.blocks.0.self_attn.q.{part}": value for part, value in pair.items()}, tmp_path / "x")
+    with pytest.raises(ModelError, match=r"`blocks\.0\.self_attn\.q` are no numbers"):
+        fused(tmp_path / "x")
+
+
 def test_content_and_multiplier_name_the_weights(tmp_path):
     first, copy = lora_file(tmp_path / "a.safetensors"), lora_file(tmp_path / "b.safetensors")
     other = lora_file(tmp_path / "c.safetensors", seed=50)

@@ -7,7 +7,7 @@ import torch
 
 from blissmask.errors import ModelError
 from blissmask.training.lora.convert import in_precision
-from blissmask.training.lora.formats import to_format, to_native, without_foreign_beginning
+from blissmask.training.lora.formats import scaled, to_format, to_native, without_foreign_beginning
 from tests.builders.training import seeded
 
 PATH = Path("kyla.safetensors")
@@ -94,3 +94,13 @@ def test_an_alpha_of_one_element_keeps_its_precision():
     narrow = in_precision(tensors, torch.bfloat16)
     assert float(narrow["diffusion_model.q.alpha"]) == 257.0
     assert narrow["diffusion_model.q.lora_A.weight"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("number", "scale", "kept"), [(1e-2, 0.5, torch.float16), (1e-4, 1 / 64, torch.float32), (6e4, 2.0, torch.float32)]
+)
+def test_a_scale_takes_no_digits_from_half_precision(number, scale, kept):
+    matrix = (number * seeded(8, 4).clamp(-1, 1)).half()
+    product = scaled(matrix, scale)
+    assert product.dtype == kept
+    torch.testing.assert_close(product.float(), matrix.float() * scale, rtol=2**-10, atol=0)

@@ -53,6 +53,11 @@ def test_whole_layers_pass(shapes):
         ({**LOKR, "lokr_w1": (2, 3, 1, 1)}, "must be a matrix"),
         ({**LOHA, "hada_w2_b": (1, 5)}, "have sizes"),
         ({"hada_w1_a": (4, 2), "hada_w1_b": (2, 6)}, "of one factor nothing"),
+        ({**PAIR, "lora_A.weight": (2, 6, 3, 3)}, "must be a matrix"),
+        # Sizes fit without the core, and the update would be another one.
+        ({**PAIR, "lora_mid.weight": (2, 2)}, "changes its layer in a way that is not read"),
+        ({**LOKR, "lokr_t2": (2, 2, 3, 3)}, "changes its layer in a way that is not read"),
+        ({**PAIR, "lora_B.bias": (4,)}, "changes its layer in a way that is not read"),
     ],
 )
 def test_what_is_no_one_update_is_refused_by_layer(shapes, says):
