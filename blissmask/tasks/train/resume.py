@@ -10,7 +10,7 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.plurals import counted
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
-from blissmask.tasks.train.settings import BASE, FIXED, NEWER
+from blissmask.tasks.train.settings import BASE, FIXED
 from blissmask.tasks.train.trial import damaged_real, is_trial, refuse_real_training, trial_files
 from blissmask.training.record.saving import FILES_OF_BEFORE, Outputs, compare_settings
 from blissmask.training.record.states.find import FoundStates, find_states, state_folders
@@ -74,7 +74,7 @@ def choose_start(
         _refuse_lost_states(damaged_real(found), names)
         return Start(None, _write(names, f"{total_steps} steps"), [_replaced_trial(names)])
     warnings = _damaged_states(found)
-    changed = compare_settings({**NEWER, **state.settings}, settings, fixed=FIXED)
+    changed = compare_settings(state.settings, settings, fixed=FIXED)
     if state.step >= total_steps and all(path.is_file() for path in _files(names)):
         return Start(state, _skip(names, state.step), [*warnings, _already_trained(names, state, changed)])
     if changed:

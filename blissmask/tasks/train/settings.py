@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from blissmask.config.fields.option import Section, lasting_fields
 from blissmask.config.model import Config
@@ -33,9 +32,6 @@ FIXED = (
     "validation_split",
 )
 """Settings that cannot change: the tensors of the state would not fit, or other items would be held out."""
-
-NEWER: Mapping[str, object] = MappingProxyType({"prior_share": 1.0})
-"""Settings that the states of earlier versions do not hold -> what those were trained with."""
 
 BASE = "base"
 """The setting that names the weights of the base model by content; those of a hub model are known once it is here."""
