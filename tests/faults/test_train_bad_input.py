@@ -284,8 +284,9 @@ CASES = {
         (STATE, changed_tensors("optimizer.safetensors", with_tensor("0.exp_avg", torch.ones(3, 3)))),
     ),
     "a state without its LoRA": Case(
-        ("the training state is of another LoRA", STATE),
+        ("none of the training states of `lora` is whole", f"{STATE}: `lora.safetensors` is missing"),
         (STATE, changed_tensors("lora.safetensors", lambda path: path.unlink())),
+        code=2,
     ),
     "a log of bytes": Case(
         ("the step log holds a line that is not ours", "lora-log.jsonl"),

@@ -158,7 +158,7 @@ def write_state(folder: Path, state: Any) -> Path:
     [
         *ODD,
         *({"files": [], "step": value} for value in ODD if value is not True),
-        *({"step": 7, "files": value} for value in ODD if value not in ([], [1])),
+        *({"step": 7, "files": value} for value in ODD if value != []),
         *({"files": [], "step": 7, "settings": value} for value in ODD if value not in ({}, {"a": 1}) or value == []),
         {"files": [], "step": 7, "settings": {"optimizer_args": "betas=0.9,0.99"}},
         {"files": [], "step": 7, "settings": {"optimizer_args": [1]}},

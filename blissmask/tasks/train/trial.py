@@ -41,17 +41,18 @@ def refuse_real_training(names: Outputs) -> None:
     """
     found = find_states(names.folder, names.run_name)
     states = [load_state(path) for _, path in found.whole]
-    real = [str(state.path) for state in states if is_real(state)] + damaged_real(found)
+    real, unknown = [str(state.path) for state in states if is_real(state)], damaged_real(found)
     if not real:
         bases = {path: _base_of(path) for path in _lora_files(names) if path.is_file()}
         real = [str(path) for path, base in bases.items() if base and not is_tiny_identity(base)]
         if not states:
             # Beside the state of a trial they are the trial's, with `metadata = false`.
-            real += [f"{path}: does not say what it was trained on" for path, base in bases.items() if not base]
-    if real:
+            unknown += [f"{path}: does not say what it was trained on" for path, base in bases.items() if not base]
+    if real or unknown:
+        is_one = "is" if real else "may be"
         raise UsageError(
-            f"`{names.run_name}` is a real training, and a trial in miniature (`--model tiny`) would replace it",
-            where=real,
+            f"`{names.run_name}` {is_one} a real training, and a trial in miniature (`--model tiny`) would replace it",
+            where=[*real, *unknown],
             fix="give the trial another `--output-name` or `--output-dir`",
         )
 

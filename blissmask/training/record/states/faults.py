@@ -12,6 +12,8 @@ from blissmask.storage.ordinary import is_no_file, read_text
 from blissmask.training.record.states.folders import FILES, STATE
 
 MANIFEST = "manifest.json"
+_LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini")
+"""What Windows puts into a folder that somebody looks at; macOS puts hidden files there."""
 
 
 def describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]]:
@@ -33,7 +35,7 @@ def fault_of(state: Path, *, by_size: bool = False) -> str:
     """
     file = state
     try:
-        present = {path.name for path in state.iterdir()} - {MANIFEST}
+        present = {path.name for path in state.iterdir() if not _is_left_by_system(path.name)} - {MANIFEST}
         file = state / MANIFEST
         manifest = json.loads(read_text(file))
         for name in sorted({*manifest, *present}):
@@ -60,6 +62,10 @@ def fault_of(state: Path, *, by_size: bool = False) -> str:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"`{MANIFEST}` is no list of its files"
     return ""
+
+
+def _is_left_by_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
 
 
 def _named_files(file: Path) -> set[str]:

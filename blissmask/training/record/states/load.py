@@ -59,7 +59,7 @@ class SavedState:
             raise CacheError(
                 what, where=[self.path], fix="run the same command again: it looks for the newest whole state"
             )
-        return {file.stem: read_tensors(file) for file in sorted(self.path.glob("*.safetensors"))}
+        return {Path(name).stem: read_tensors(self.path / name) for name in self.numbers[FILES]}
 
 
 def load_state(path: Path) -> SavedState:
@@ -80,7 +80,8 @@ def load_state(path: Path) -> SavedState:
         raise _unreadable(file, f"cannot be read: {first_line(error)}") from error
     if not isinstance(numbers, dict):
         raise _unreadable(file, "is no table")
-    if not isinstance(numbers.get(FILES), list):
+    files = numbers.get(FILES)
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         raise _unreadable(file, "does not say which files belong to it")
     settings = numbers.setdefault("settings", {})
     arguments = settings.get("optimizer_args", []) if isinstance(settings, dict) else None

@@ -80,6 +80,14 @@ def test_a_state_that_is_not_whole_is_passed_over_for_a_reason(tmp_path, damage,
     assert re.fullmatch(said, found.damaged[newest])
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "._lora.safetensors", "Thumbs.db", "desktop.ini"])
+def test_a_state_that_somebody_looked_at_is_whole(tmp_path, name):
+    path = save(tmp_path, 1)
+    (path / name).write_bytes(b"?")
+    assert find_states(tmp_path, "kyla").newest == path
+    assert list(load_state(path).tensors()) == ["lora"]
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
 @pytest.mark.parametrize(
     ("call", "file"), [("read_text", "manifest.json"), ("file_sha256", "lora.safetensors"), ("Path.iterdir", "")]
