@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 
+_FEWEST_LETTERS = 3
+"""Of a part of a name that stands for the whole: ``wan``; fewer are in too many."""
+
+
 @dataclass(frozen=True)
 class Registry:
     """The modules of one package that define ``marker``, and the entry points of ``package`` as a group.
@@ -54,6 +58,14 @@ class Registry:
         """Return name -> description of all members, in alphabetical order."""
         return {name: self.describe(name) for name in self.names()}
 
+    def _meant(self, name: str) -> list[str]:
+        """Return which members a name may mean: ``wan2.2`` and ``Wan22`` are wan22, ``klein`` is each that has it."""
+        bare = {each: each.replace("-", "") for each in self.names()}
+        typed = "".join(letter for letter in name.lower() if letter.isalnum())
+        same = [each for each, letters in bare.items() if letters == typed]
+        longer = [each for each, letters in bare.items() if len(typed) >= _FEWEST_LETTERS and typed in letters]
+        return same or longer or difflib.get_close_matches(name.lower(), self.names(), n=1)
+
     def load(self, name: str) -> ModuleType:
         """Import and return member ``name``.
 
@@ -66,8 +78,8 @@ class Registry:
             return importlib.import_module(own[name].dotted_name)
         points = _entry_points(self.package)
         if name not in points:
-            near = difflib.get_close_matches(name, self.names(), n=1)
-            fix = f"did you mean `{near[0]}`?" if near else ""
+            near = self._meant(name)
+            fix = f"did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
             raise UsageError(f"unknown {self.noun} `{name}`; there are {', '.join(self.names())}", fix=fix)
         try:
             module = points[name].load()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from pathlib import Path
 
+_OF_WINDOWS = re.compile(r"([A-Za-z]):(.+)")
+"""A path of Windows, on another system: in WSL, its drives are folders."""
 _LIKE = 0.7
 """How alike two names are at least, as ``difflib`` counts: ``fotos`` and ``photos`` are 0.73, ``masks`` and ``photos``
 0.18."""
@@ -22,6 +26,12 @@ def near_miss(path: Path, *, folders: bool = False) -> str:
         path: what was named; a folder on the way to it may be the one that is misspelt.
         folders: whether a folder is needed.
     """
+    if os.name != "nt" and (windows := _OF_WINDOWS.fullmatch(str(path))):
+        drive, rest = windows[1].lower(), windows[2].replace("\\", "/").strip("/")
+        if "/" in rest:
+            return f"in WSL this is `/mnt/{drive}/{rest}`;"
+        # Without quotes a shell takes each backslash for itself.
+        return f"in WSL `{windows[1]}:\\` is `/mnt/{drive}/`, and `/` stands for each `\\`;"
     try:
         meant = _meant(path, folders=folders)
     except (OSError, ValueError):

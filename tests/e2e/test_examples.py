@@ -97,7 +97,7 @@ def test_from_a_folder_of_photos_to_a_lora_with_a_trigger_word_alone(tmp_path: P
     (tmp_path / "blissmask.toml").write_text(small.replace('trigger = ""', 'trigger = "ohwx"'))
     planned = run_here(f"{line} --dry-run", tmp_path)
     assert planned.code == 0, planned.err
-    assert "not planned yet, since it reads what is made above: cannot read the folder" in planned.err
+    assert "not planned yet, since it reads what is made above (masks: cannot read the folder" in planned.err
     assert "this is a forecast by the published size of the family" in planned.err
     ran = run_here(line, tmp_path)
     assert ran.code == 0, ran.err

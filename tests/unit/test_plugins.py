@@ -27,3 +27,14 @@ def test_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(UsageError) as refusal:
         FAMILIES.load(f"{known}x")
     assert refusal.value.problems[0].fix == f"did you mean `{known}`?"
+
+
+def test_other_spellings_and_parts_of_a_name_are_understood():
+    with pytest.raises(UsageError) as refusal:
+        FAMILIES.load("KLEIN")
+    families = [name for name in FAMILIES.names() if "klein" in name]
+    assert refusal.value.problems[0].fix == f"did you mean {' or '.join(f'`{name}`' for name in families)}?"
+    dotted = next(name for name in FAMILIES.names() if name[-2:].isdigit() and "-" not in name)
+    with pytest.raises(UsageError, match="unknown") as refusal:
+        FAMILIES.load(f"{dotted[:-1]}.{dotted[-1]}")
+    assert refusal.value.problems[0].fix == f"did you mean `{dotted}`?"

@@ -203,10 +203,10 @@ def _caption_warnings(config: Config, pairs: Iterable[FolderPair]) -> list[Probl
             missing |= dict.fromkeys(blank)
     problems = []
     if lacking:
-        what = f"{counted(len(lacking), 'item')} without a caption, which `blissmask cache` asks for"
+        what = f"{counted(len(lacking), 'item')} without a caption, and `blissmask cache` will refuse that"
         problems.append(Problem(what, tuple(lacking), HOW_TO_CAPTION))
     for name in missing:
-        what = f"`caption` holds {{{name}}}, and `{name}` is blank, which `blissmask cache` asks for"
+        what = f"`caption` holds {{{name}}}, and `{name}` is blank; `blissmask cache` will refuse that"
         problems.append(Problem(what, fix=how_to_fill(name)))
     return problems
 

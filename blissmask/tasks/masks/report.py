@@ -209,7 +209,8 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
             SEVERAL_PEOPLE,
             "item",
             " with several people",
-            "everybody is in these masks, and would be learned like the subject",
+            "all of them are learned like the subject, unless `blissmask instance` and `apply` take the "
+            "others out, or you erase them (`--retouch`)",
         ),
         (
             IN_FRONT,

@@ -22,7 +22,7 @@ ENLARGED = Kind(
 THUMBNAIL = Kind(
     "item",
     "far smaller than the training resolution, as thumbnails are",
-    "use the originals, or leave the rest out; patches of thumbnails are small, and the LoRA may learn to draw such",
+    "use the originals, or leave these out: they have few pixels to learn from, and the LoRA may draw as coarsely",
 )
 ON_ITS_SIDE = Kind(
     "photo", "lying sideways, going by a face, and EXIF does not say so", "turn upright in a photo program, and save"

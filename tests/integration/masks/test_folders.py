@@ -38,7 +38,7 @@ def test_missing_captions_are_told_before_the_masks_are_made(folder: Path) -> No
     (folder / "photos" / "a.txt").write_text("")
     data = {"image_directory": str(folder / "photos"), "mask_directory": str(folder / "m"), "resolution": 32}
     [problem] = plan(Config.model_validate({"datasets": [data]})).warnings
-    assert problem.what == "1 item without a caption, which `blissmask cache` asks for"
+    assert problem.what == "1 item without a caption, and `blissmask cache` will refuse that"
     assert [Path(place).name for place in problem.where] == ["b.webp"]
     assert plan(Config.model_validate({"datasets": [data | {"caption": "a photo"}]})).warnings == []
 

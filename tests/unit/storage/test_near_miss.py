@@ -1,5 +1,8 @@
 """What was meant by a name that is not there."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from blissmask.storage.near_miss import near_miss
@@ -49,3 +52,16 @@ def test_why_there_is_no_file_says_what_was_meant(tmp_path):
     (tmp_path / "kyla.safetensors").write_bytes(b"")
     why = why_no_file(tmp_path / "kila.safetensors", "LoRA file")
     assert why == f"there is no such LoRA file, did you mean `{tmp_path / 'kyla.safetensors'}`?"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is a path like any other")
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (r"C:\Users\me\photos", "in WSL this is `/mnt/c/Users/me/photos`;"),
+        ("D:/me/photos", "in WSL this is `/mnt/d/me/photos`;"),
+        ("C:Usersmephotos", r"in WSL `C:\` is `/mnt/c/`, and `/` stands for each `\`;"),
+    ],
+)
+def test_a_path_of_windows_is_told_as_wsl_has_it(typed, told):
+    assert near_miss(Path(typed)) == told

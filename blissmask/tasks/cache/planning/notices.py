@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blissmask.config.sections.dataset_section import DatasetSection
+from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, other_captions
 from blissmask.dataset.captions.caption_orders import order_count
 from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import MaskSource, MediaKind
@@ -210,7 +211,20 @@ def _foreign(entries: Sequence[LatentEntry]) -> list[Problem]:
 
 
 def _captions(scanned: Scanned) -> list[Problem]:
-    return [*_default_captions(scanned), *_shuffled(scanned)]
+    return [*_captions_of_other_names(scanned), *_default_captions(scanned), *_shuffled(scanned)]
+
+
+def _captions_of_other_names(scanned: Scanned) -> list[Problem]:
+    """Name the files that look like captions of items that get the caption of the data set instead."""
+    section = scanned.dataset.section
+    lent = [text.item.media for text in scanned.texts if text.item.has_default_caption]
+    others = other_captions((media, section.caption_directory or media.path.parent) for media in lent)
+    if not others:
+        return []
+    what = f"{counted(len(others), 'caption file')} {verb(len(others), 'is', 'are')} not read, for the name"
+    extension = section.caption_extension or DEFAULT_EXTENSION
+    where = [f"{other}: {path.stem}{extension} is looked for" for path, other in others.items()]
+    return [Problem(what, tuple(where), "rename such files; `caption` takes their place now")]
 
 
 def _default_captions(scanned: Scanned) -> list[Problem]:

@@ -36,7 +36,7 @@ ENOUGH_IN_A_ZOOM = Kind(
 )
 TOO_FEW_PIXELS = Kind(
     "item",
-    f"{_FEW}, since the photo has no more of it",
+    f"{_FEW}; the photo itself is too small",
     "use larger originals, in which the face has more pixels, or leave such photos out",
 )
 _AT_THIS_SIZE = f"{_FEW}, at this resolution"

@@ -74,7 +74,7 @@ def forecast(config: Config, command: str) -> Explanation:
     tables = [Table("Forecast", ("Setting", "Value"), tuple(rows))]
     if all(size.blocks for size in sizes):
         tables.append(card_table(config, sizes, micro, memory_options(config.memory)))
-    what = "there is no cache yet, so this is a forecast by the published size of the family"
+    what = "there is no cache of this family yet, so this is a forecast by the published size of the family"
     return Explanation(
         command,
         tables=tables,
@@ -91,9 +91,11 @@ def _length(config: Config) -> tuple[str, str]:
 
 
 def is_cached(config: Config) -> bool:
-    """Return whether any data set has cache files."""
+    """Return whether any data set has cache files of the family that is named, or any where none is."""
+    arch = config.model.arch
+    pattern = "*.safetensors" if arch is None else f"*_{load_family(arch).cache_suffix}.safetensors"
     folders = [cache_folder(section, number) for number, section in enumerate(config.datasets, 1)]
-    return any(any(folder.glob("*.safetensors")) for folder in folders)
+    return any(any(folder.glob(pattern)) for folder in folders)
 
 
 def card_table(config: Config, sizes: Sequence[ModelSize], micro: Micro, given: MemoryOptions) -> Table:

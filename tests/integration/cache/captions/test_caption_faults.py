@@ -62,7 +62,7 @@ def test_masks_tell_of_a_word_that_the_caption_of_a_data_set_misses(photos: Path
     def told(**dataset: object) -> list[str]:
         return [problem.what for problem in plan_masks(config(photos, caption=CAPTION, **dataset)).warnings]
 
-    assert told() == ["`caption` holds {trigger}, and `trigger` is blank, which `blissmask cache` asks for"]
+    assert told() == ["`caption` holds {trigger}, and `trigger` is blank; `blissmask cache` will refuse that"]
     assert told(trigger="ohwx") == []
     (photos / "b.txt").write_text("at the sea")
     assert told() == [], "every photo has a caption of its own"

@@ -251,6 +251,20 @@ def test_photos_without_a_caption_file_get_the_caption_of_the_data_set(photos):
     assert (texts["a"], texts["b"]) == ("a photo of ohwx", "ohwx, a woman in a {red} garden")
     [notice] = [problem for problem in planned.warnings if "without a caption file" in problem.what]
     assert (notice.what, notice.fix) == ("1 item without a caption file", "the caption is `a photo of {trigger}`")
+    assert not [problem for problem in planned.warnings if "not read" in problem.what]
+
+
+def test_caption_files_of_another_name_are_told_where_photos_get_the_caption_of_the_data_set(photos):
+    folder = photos / "photos"
+    (folder / "a.txt").rename(folder / "a.TXT")
+    (folder / "b.txt").rename(folder / "b.png.txt")
+    planned = plan(photos, caption="a photo of a person")
+    [notice] = [problem for problem in planned.warnings if "not read" in problem.what]
+    assert notice.what == "2 caption files are not read, for the name"
+    assert set(notice.where) == {
+        f"{folder / 'a.TXT'}: a.txt is looked for",
+        f"{folder / 'b.png.txt'}: b.txt is looked for",
+    }
 
 
 def test_a_word_in_braces_that_is_blank_is_refused_with_the_line_to_write(photos):

@@ -5,6 +5,7 @@ import pytest
 from blissmask.config.model import Config
 from blissmask.config.sections.dataset_section import SUBJECTS
 from blissmask.errors import ModelError, UsageError
+from blissmask.families.registry import FAMILIES, load_family
 from blissmask.tasks.run.plan import Explanation
 from blissmask.tasks.train.plan import plan
 from blissmask.tasks.train.rules import run_names
@@ -32,7 +33,15 @@ def test_every_usual_gpu_has_a_row_and_larger_ones_give_up_less():
     assert seconds == sorted(seconds, reverse=True)
     assert about["trained at"] == "1024 x 1024, 4096 tokens, 1 item at a time"
     assert not made.items
-    assert "no cache yet" in made.warnings[0].what
+    assert "no cache of this family yet" in made.warnings[0].what
+
+
+def test_a_cache_of_another_family_does_not_keep_a_family_from_being_forecast(tmp_path):
+    suffix = load_family(TWO_EXPERTS).cache_suffix
+    name = next(name for name in FAMILIES.names() if load_family(name).cache_suffix != suffix)
+    (tmp_path / f"a_0064x0064_{suffix}.safetensors").touch()
+    about, _, _ = forecast(model={"arch": name}, datasets=[{"image_directory": str(tmp_path), "resolution": 64}])
+    assert about["family"].startswith(f"{name},")
 
 
 def test_the_prior_and_accumulated_steps_take_longer():
