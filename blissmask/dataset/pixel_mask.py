@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from blissmask.dataset.geometry import Geometry
 from blissmask.masks.latent import causal_groups, exact_shares, to_latent_grid
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
+from blissmask.masks.weighted_mask import count_values
 from blissmask.masks.weights import MaskValues, to_weights
 
 # In units of 8-bit values. float32 rounding moves a weight of an 8-bit mask by less than this; two values of a 16-bit
@@ -211,7 +212,7 @@ def _fitted_shares(
         return None
     if inverted:
         grey_HW = MAX_VALUE - grey_HW
-    present = set(np.flatnonzero(np.bincount(grey_HW.reshape(-1), minlength=MAX_VALUE + 1)).tolist())
+    present = set(np.flatnonzero(count_values(grey_HW)).tolist())
     if not present <= set(tiers.as_dict().values()):
         return None
     planes = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.masks.components import strips
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 
 INSTANCE_THRESHOLD = 127
@@ -60,9 +61,18 @@ def keep_subject(grey_HW: NDArray[np.uint8], instance_HW: NDArray[np.uint8]) -> 
     return np.where(instance_HW > INSTANCE_THRESHOLD, grey_HW, np.uint8(0))
 
 
+def count_values(grey_HW: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many pixels have each value, (256,)."""
+    counts = np.zeros(MAX_VALUE + 1, np.int64)
+    # `bincount` makes eight bytes of every pixel that it is given: of a mask of 12000 x 12000 a gigabyte.
+    for rows in strips(grey_HW.shape):
+        counts += np.bincount(grey_HW[rows].reshape(-1), minlength=counts.size)
+    return counts
+
+
 def measure(grey_HW: NDArray[np.uint8], tiers: TierTable) -> MaskStats:
     """Measure an 8-bit mask against a tier table; where two tiers share a value, the first one gets its pixels."""
-    counts = np.bincount(grey_HW.reshape(-1), minlength=256)
+    counts = count_values(grey_HW)
     pixels = max(1, grey_HW.size)
     coverage: dict[WeightTier, float] = {}
     seen: set[int] = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,18 @@ def test_two_tiers_of_one_value_are_counted_once() -> None:
     stats = measure(np.full((2, 2), 80, dtype=np.uint8), TierTable(body=80, hair=80))
     assert stats.coverage[WeightTier.BODY] == 1.0
     assert stats.coverage[WeightTier.HAIR] == 0.0
+
+
+def test_every_pixel_of_a_large_mask_is_counted_with_little_memory_meanwhile() -> None:
+    """A mask of 144 megapixels took a gigabyte more for each stroke of the retouch page."""
+    grey = np.full((1500, 3000), 128, dtype=np.uint8)
+    grey[-1] = 255
+    tracemalloc.start()
+    try:
+        stats = measure(grey, TierTable())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert stats.coverage[WeightTier.FACE] == 1 / 1500
+    assert stats.coverage[WeightTier.BODY] == 1499 / 1500
+    assert peak < 3 * grey.size
