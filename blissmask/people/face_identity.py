@@ -6,7 +6,7 @@ A face reader finds faces and computes embeddings; the decision itself is pure (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,15 +226,21 @@ class FaceIdentity:
         self._negatives = np.stack(list(negatives_RD)) if len(negatives_RD) else None
         self._thresholds = thresholds or reader.thresholds
 
-    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
+    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person], *, others: Collection[int] = ()) -> Choice:
         """Return which of ``people`` the subject is; as safe to call from several threads as the reader.
 
         A subject whose face was found but who has no mask is uncertain, and ``person`` is None.
+
+        Args:
+            rgb_HW3: the photo.
+            people: everybody in it.
+            others: positions of people who are known to be somebody else; their faces decide nothing.
         """
-        faces = self._reader.faces(rgb_HW3)
-        candidates = [self._candidate(face) for face in faces]
-        owners = face_owners([face.box_xyxy for face in faces], people)
-        others = strangers(candidates, owners, self._thresholds)
+        found = self._reader.faces(rgb_HW3)
+        owned = zip(found, face_owners([face.box_xyxy for face in found], people), strict=True)
+        possible = [(face, owner) for face, owner in owned if owner not in others]
+        candidates = [self._candidate(face) for face, _ in possible]
+        owners = [owner for _, owner in possible]
         decision = decide(candidates, self._thresholds)
         if decision.face is None:
             person, verdict = None, decision.verdict
@@ -246,7 +252,7 @@ class FaceIdentity:
             person=person,
             distance=decision.distance,
             margin=decision.margin,
-            strangers=others,
+            strangers=strangers(candidates, owners, self._thresholds).union(others),
         )
 
     def _candidate(self, face: Face) -> Candidate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,8 +50,8 @@ class ColourIdentity:
     def embed(self, rgb_HW3: NDArray[np.uint8]) -> list[tuple[tuple[float, float, float, float], NDArray[np.float32]]]:
         return []
 
-    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
-        colours = [int(rgb_HW3[person.mask_HW][0, 0]) for person in people]
+    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person], *, others: Collection[int] = ()) -> Choice:
+        colours = [0 if at in others else int(rgb_HW3[person.mask_HW][0, 0]) for at, person in enumerate(people)]
         if SUBJECT in colours:
             return Choice(Verdict.FOUND, colours.index(SUBJECT), 0.31, 0.4 if len(colours) > 1 else None)
         if LOOKALIKE in colours:

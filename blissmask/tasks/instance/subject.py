@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,8 +87,8 @@ class SubjectFinder:
         Raises:
             MaskError: there is no reference and several people.
         """
-        people, choice = self._look(rgb_HW3, answer)
-        return self._finding(people, choice, rgb_HW3)
+        people, choice, others = self._look(rgb_HW3, answer)
+        return self._finding(people, choice, rgb_HW3, others)
 
     def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
         """Return everybody in a photo."""
@@ -106,23 +106,22 @@ class SubjectFinder:
         Raises:
             MaskError: there is no reference and several people.
         """
-        people, choice = self._look(rgb_HW3)
+        people, choice, _ = self._look(rgb_HW3)
         if choice.person is None and before_HW is not None:
             carried = _overlapping(people, before_HW)
             if carried is not None and carried not in choice.strangers:
                 return _found(people, carried, choice, carried=True)
         return self._finding(people, choice, rgb_HW3)
 
-    def _look(self, rgb_HW3: NDArray[np.uint8], answer: Answer = NO_ANSWER) -> tuple[list[Person], Choice]:
+    def _look(self, rgb_HW3: NDArray[np.uint8], answer: Answer = NO_ANSWER) -> tuple[list[Person], Choice, set[int]]:
+        """Return everybody in a photo, who of them the subject is, and who is somebody else by the answer."""
         people, found, inside_HW3 = self._outline(rgb_HW3)
+        others = answer.strangers_among(people)
         subject = answer.subject_among(people)
         if subject is not None:
-            return people, Choice(Verdict.FOUND, subject, None, None)
-        strangers = answer.strangers_among(people)
-        left = [position for position in range(len(people)) if position not in strangers]
+            return people, Choice(Verdict.FOUND, subject, None, None), others
         with self._turn:
-            choice = self._choose(inside_HW3, [found[position] for position in left])
-        return people, _among_all(choice, left, strangers)
+            return people, self._choose(inside_HW3, found, others), others
 
     def _outline(self, rgb_HW3: NDArray[np.uint8]) -> tuple[list[Person], list[Person], NDArray[np.uint8]]:
         """Return everybody in a photo in its own pixels, then in those of the content between bars, and the content."""
@@ -132,16 +131,19 @@ class SubjectFinder:
             found = self._backend.people(inside_HW3)
         return [_in_whole_picture(person, content) for person in found], found, inside_HW3
 
-    def _choose(self, inside_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
+    def _choose(self, inside_HW3: NDArray[np.uint8], people: Sequence[Person], others: set[int]) -> Choice:
         if self._identity is None:
-            return _only_person(people, or_largest=self._or_largest)
-        return self._identity.choose(inside_HW3, people)
+            return _only_person(_all_but(others, people), or_largest=self._or_largest)
+        return self._identity.choose(inside_HW3, people, others=others)
 
-    def _finding(self, people: Sequence[Person], choice: Choice, rgb_HW3: NDArray[np.uint8]) -> Finding:
+    def _finding(
+        self, people: Sequence[Person], choice: Choice, rgb_HW3: NDArray[np.uint8], others: Collection[int] = ()
+    ) -> Finding:
         if choice.person is not None:
             return _found(people, choice.person, choice)
-        if people and self._or_largest:
-            return _found(people, 0, choice)
+        possible = _all_but(others, people)
+        if possible and self._or_largest:
+            return _found(people, possible[0], choice)
         # One byte, however large the picture: the findings of a clip without the subject wait for its last frame.
         nobody = np.broadcast_to(np.False_, rgb_HW3.shape[:2])
         return Finding(
@@ -158,16 +160,22 @@ def distance_text(distance: float | None) -> str:
     return "" if distance is None else f", distance {distance:.2f}"
 
 
-def _only_person(people: Sequence[Person], *, or_largest: bool) -> Choice:
-    if len(people) > 1 and not or_largest:
+def _all_but(others: Collection[int], people: Sequence[Person]) -> list[int]:
+    """Return the positions of the people who are not among ``others``, the largest person first."""
+    return [position for position in range(len(people)) if position not in others]
+
+
+def _only_person(possible: Sequence[int], *, or_largest: bool) -> Choice:
+    """Choose where there is no reference; ``possible`` are the positions of who may be the subject, largest first."""
+    if len(possible) > 1 and not or_largest:
         raise MaskError(
-            f"{len(people)} people and no reference to tell them apart",
+            f"{len(possible)} people and no reference to tell them apart",
             fix="name a photo of the subject with `--reference`, "
             "or take the largest person with `--on-missing largest`",
         )
-    if not people:
+    if not possible:
         return Choice(Verdict.ABSENT, None, None, None)
-    return Choice(Verdict.FOUND if len(people) == 1 else Verdict.UNCERTAIN, 0, None, None)
+    return Choice(Verdict.FOUND if len(possible) == 1 else Verdict.UNCERTAIN, possible[0], None, None)
 
 
 def _found(people: Sequence[Person], position: int, choice: Choice, *, carried: bool = False) -> Finding:
@@ -180,21 +188,6 @@ def _found(people: Sequence[Person], position: int, choice: Choice, *, carried: 
         people=len(people),
         partial=person.partial,
         carried=carried,
-    )
-
-
-def _among_all(choice: Choice, left: Sequence[int], strangers: set[int]) -> Choice:
-    """Return a choice among some of the people as one among all of them.
-
-    Args:
-        choice: among those who are left.
-        left: their positions among all.
-        strangers: the positions of the others.
-    """
-    return dataclasses.replace(
-        choice,
-        person=None if choice.person is None else left[choice.person],
-        strangers=frozenset(left[position] for position in choice.strangers) | strangers,
     )
 
 

@@ -14,6 +14,7 @@ from blissmask.tasks.instance import retouch
 from blissmask.tasks.instance.answers import Answer, box_of
 from blissmask.tasks.instance.plan import plan
 from blissmask.tasks.instance.scores import SCORES_NAME
+from blissmask.tasks.instance.subject import SubjectFinder
 from blissmask.tasks.retouch.desk import SIDE, Desk, Kind, RetouchItem
 from blissmask.tasks.run.plan import Action
 from tests.builders.instance import (
@@ -21,6 +22,9 @@ from tests.builders.instance import (
     SIZE_WH,
     STRANGER,
     SUBJECT,
+    TURNED_AWAY,
+    ColourIdentity,
+    ColourPeople,
     bar,
     config,
     find,
@@ -83,6 +87,15 @@ def test_somebody_who_is_not_the_subject_is_never_taken(folder: Path) -> None:
     save(folder / "photos" / "two.png", scene(LOOKALIKE, SUBJECT))
     find(folder)
     assert (mask(folder) == bar(1)).all()
+
+
+@pytest.mark.parametrize(("identity", "or_largest"), [(ColourIdentity(), True), (None, False), (None, True)])
+def test_somebody_else_is_not_taken_as_the_largest_or_the_only_person_either(identity, or_largest) -> None:
+    rgb = scene(STRANGER, TURNED_AWAY)
+    finder = SubjectFinder(ColourPeople(), identity, or_largest=or_largest)
+    largest, other = (box_of(person.mask_HW) for person in finder.people(rgb))
+    assert (finder.find(rgb, Answer(strangers=(largest,))).mask_HW == (bar(1) > 0)).all()
+    assert not finder.find(rgb, Answer(strangers=(largest, other))).mask_HW.any()
 
 
 def test_answers_are_taken_back(folder: Path) -> None:

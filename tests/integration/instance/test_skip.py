@@ -138,7 +138,7 @@ def test_uncertain_photo_that_is_left_out_keeps_its_copy_for_review(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A face that is the subject's, on nobody who was outlined.
-    monkeypatch.setattr(ColourIdentity, "choose", lambda *given: Choice(Verdict.UNCERTAIN, None, 0.4, None))
+    monkeypatch.setattr(ColourIdentity, "choose", lambda *given, **options: Choice(Verdict.UNCERTAIN, None, 0.4, None))
     for _ in range(2):
         find(folder, on_missing="skip", review=folder / "review")
         assert sorted(path.name for path in (folder / "review").iterdir()) == [

@@ -129,9 +129,10 @@ def _face(place, box=LEFT_FACE, **unusual):
     return Face(box, np.array([place], np.float32), **{"width_pixels": 100.0, **unusual})
 
 
-def _choose(*faces, negatives=(), people=None, **options):
+def _choose(*faces, negatives=(), people=None, others=(), **options):
     identity = FaceIdentity(Reader(list(faces)), [np.zeros(1, np.float32)], negatives, **options)
-    return identity.choose(RGB, [_person(0, 0, 50, 100), _person(50, 0, 100, 100)] if people is None else people)
+    two = [_person(0, 0, 50, 100), _person(50, 0, 100, 100)]
+    return identity.choose(RGB, two if people is None else people, others=others)
 
 
 def test_an_identity_needs_a_reference():
@@ -143,6 +144,16 @@ def test_the_person_below_the_nearest_face_is_chosen():
     choice = _choose(_face(0.9), _face(0.3, RIGHT_FACE))
     assert (choice.verdict, choice.person) == (Verdict.FOUND, 1)
     assert choice.distance == pytest.approx(0.3)
+
+
+def test_the_face_of_whoever_is_somebody_else_decides_nothing():
+    twins = (_face(0.35), _face(0.34, RIGHT_FACE))
+    assert _choose(*twins).verdict is Verdict.UNCERTAIN
+    choice = _choose(*twins, others={1})
+    assert (choice.verdict, choice.person, choice.margin) == (Verdict.FOUND, 0, None)
+    assert choice.distance == pytest.approx(0.35)
+    assert choice.strangers == {1}
+    assert _choose(*twins, others={0, 1}).person is None
 
 
 def test_a_photo_without_faces_has_no_choice():
