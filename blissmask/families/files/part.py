@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,15 +119,16 @@ class Part:
             return True
 
     def check(self, files: ModelFiles) -> None:
-        """Make sure that the part is there and of this model, or may be fetched later; needs no torch.
+        """Make sure that the part is there and of this model, or may be fetched later.
 
-        Of a safetensors file the header is read, once. PyTorch's own files, which no header describes, and folders are
-        not looked into for their tensors: whether they are another model's turns out when they are loaded.
+        Of a safetensors file the header is read, once, and of PyTorch's own files the table of contents, for which
+        torch is needed. Folders, and PyTorch's files from before 1.6, which have no such table, are not looked into for
+        their tensors: whether they are another model's turns out when they are loaded.
 
         Raises:
             UsageError: nothing was named.
-            ModelError: what was named is not there, or a safetensors file is quantised for inference, damaged, or
-                another model's, or a file of another kind cannot hold weights.
+            ModelError: what was named is not there, or a file is quantised for inference, damaged, another model's, or
+                of a kind that cannot hold weights.
             MachineError: the file cannot be read.
         """
         if self.is_fetched_later(files):
@@ -143,7 +145,7 @@ class Part:
             raise ModelError(why, where=[source], fix=f"correct `{self.option}`")
         if source.is_dir():
             self._check_folder(source)
-        elif begins_as_safetensors(source):
+        elif begins_as_safetensors(source) or zipfile.is_zipfile(source):
             with _telling_of_shapes(self.class_path, source):
                 self.config_of(self.stored(source), source)
         else:

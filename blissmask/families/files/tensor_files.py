@@ -7,6 +7,7 @@ plan can look at them; those of PyTorch's own files do. Nothing in a file is eve
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import zipfile
@@ -189,34 +190,27 @@ def _open_safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[
 
 def _open_pickle(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
     file = unchanged_file(path)
-    table = _tensor_table(path, _unpickle(path))
+    # Of a ZIP the table of contents alone is read.
+    table = _tensor_table(path, _unpickle(path, "meta" if zipfile.is_zipfile(path) else "cpu"))
+
+    @functools.cache
+    def whole() -> Mapping[str, Tensor]:
+        return _tensor_table(path, _unpickle(path, "cpu"))
 
     def read(name: str) -> Tensor:
         found = table[name]
-        return _from_zip(file, found) if found.is_meta else found
+        if not found.is_meta:
+            return found
+        return whole()[name] if _place(found) is None else _from_zip(file, found)
 
     return {name: tuple(value.shape) for name, value in table.items()}, read
-
-
-def _has_places(described: Any) -> bool:
-    """Return whether torch notes where the numbers of tensors on the meta device are; versions before 2.13 may not."""
-    from torch import Tensor
-
-    tables = [described] if isinstance(described, dict) else []
-    while tables:
-        for value in tables.pop().values():
-            if isinstance(value, Tensor):
-                return _place(value) is not None
-            if isinstance(value, dict):
-                tables.append(value)
-    return True
 
 
 def _place(described: Tensor) -> int | None:
     """Return where the numbers of a storage on the meta device begin in the file, bytes; None when torch does not say.
 
-    torch 2.13 notes it in a private attribute of the storage, made for readers such as this one;
-    ``test_a_zip_is_not_read_until_a_tensor_is_asked_for`` fails when it goes.
+    Versions before 2.13 may not. torch 2.13 notes it in a private attribute of the storage, made for readers such as
+    this one; ``test_a_zip_is_not_read_until_a_tensor_is_asked_for`` fails when it goes.
     """
     place: int | None = getattr(described.untyped_storage(), "_checkpoint_offset", None)
     return place
@@ -227,7 +221,7 @@ def _from_zip(file: UnchangedFile, described: Tensor) -> Tensor:
     import torch
 
     place = _place(described)
-    # The file was read this way because every tensor has one.
+    # Tensors without one are read with the whole file.
     assert place is not None
     if not described.numel():
         return torch.empty(described.shape, dtype=described.dtype)
@@ -241,19 +235,13 @@ def _from_zip(file: UnchangedFile, described: Tensor) -> Tensor:
     return piece.as_strided(described.shape, described.stride()).contiguous()
 
 
-def _unpickle(path: Path) -> Any:
+def _unpickle(path: Path, device: str) -> Any:
     import torch
 
     # weights_only raises UnpicklingError, which is a plain Exception subclass of a banned module; it is told by name.
     try:
         with open_ordinary(path) as file:
-            if zipfile.is_zipfile(path):
-                # The table of contents alone is read.
-                described = torch.load(file, map_location="meta", weights_only=True)  # noqa: TID251 (this is its home)
-                if _has_places(described):
-                    return described
-                file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
+            return torch.load(file, map_location=device, weights_only=True)  # noqa: TID251 (this is its home)
     except MemoryError:
         raise
     except Exception as error:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file as write_safetensors
 
 from blissmask.errors import ModelError
+from blissmask.families.files import tensor_files
 from blissmask.families.files.identity import file_identity
 from blissmask.families.files.tensor_files import embedded_sentencepiece, open_checkpoint
 
@@ -68,6 +69,22 @@ def test_a_zip_is_not_read_until_a_tensor_is_asked_for(tmp_path: Path, monkeypat
     tensors = open_checkpoint(tmp_path / "x.pth")
     assert tensors["a"].read().tolist() == [0.0, 1.0, 2.0, 3.0]
     assert places == ["meta"]
+
+
+def test_where_torch_names_no_places_a_zip_is_loaded_once_and_when_a_tensor_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    torch.save({"a": torch.arange(4.0), "b": torch.ones(2)}, tmp_path / "x.pth")
+    monkeypatch.setattr(tensor_files, "_place", lambda described: None)
+    places = []
+    load = torch.load
+    monkeypatch.setattr(
+        torch, "load", lambda *args, **options: places.append(options["map_location"]) or load(*args, **options)
+    )
+    tensors = open_checkpoint(tmp_path / "x.pth")
+    assert (tensors["a"].shape, places) == ((4,), ["meta"])
+    assert (tensors["a"].read().tolist(), tensors["b"].read().tolist()) == ([0.0, 1.0, 2.0, 3.0], [1.0, 1.0])
+    assert places == ["meta", "cpu"]
 
 
 def test_file_type_is_told_by_content_not_by_name(tmp_path: Path):

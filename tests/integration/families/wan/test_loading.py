@@ -67,6 +67,15 @@ def test_pth_vae_of_the_original_repository_loads(tmp_path: Path, nest: str | No
     assert_same_weights(parts.VAE.load_file(tmp_path / "Wan2.1_VAE.pth", **FP32), state)
 
 
+def test_a_pth_of_another_model_is_told_in_the_plan(tmp_path: Path):
+    _, state = state_of(tiny.vae)
+    torch.save(in_original_names(state, names.wan21_vae(4, 1)), tmp_path / "vae.pth")
+    parts.VAE.check(ModelFiles(vae=tmp_path / "vae.pth"))
+    with pytest.raises(ModelError, match=r"vae\.pth is no ") as caught:
+        DENOISER.check(ModelFiles(**{DENOISER.field: tmp_path / "vae.pth"}))
+    assert caught.value.problems[0].where == (str(tmp_path / "vae.pth"),)
+
+
 def test_vae_without_decoder_never_reads_it(tmp_path: Path):
     _, state = state_of(tiny.vae)
     write_safetensors(state, tmp_path / "vae.safetensors")
