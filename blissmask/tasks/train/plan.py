@@ -87,9 +87,9 @@ def plan(config: Config) -> TrainPlan | Explanation:
     """
     if config.run.dry_run and config.model.arch is not None and not is_cached(config):
         refuse_before_cache(config)
-        foreseen = forecast(config, COMMAND)
-        foreseen.warnings += [*unread_files(config.model), *number_warnings(config)]
         family = load_family(config.model.arch).for_task(config.model.task or "")
+        foreseen = forecast(config, family, COMMAND)
+        foreseen.warnings += [*unread_files(config.model), *number_warnings(config)]
         foreseen.warnings += part_reader_warnings(lora_part_readers(config, family))
         return foreseen
     return plan_training(config)

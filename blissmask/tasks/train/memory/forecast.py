@@ -53,14 +53,8 @@ class Micro:
     items: int
 
 
-def forecast(config: Config, command: str) -> Explanation:
-    """Return what a training would need, without a cache and without model files.
-
-    Raises:
-        UsageError: no such family or task.
-    """
-    assert config.model.arch is not None
-    family = load_family(config.model.arch).for_task(config.model.task or "")
+def forecast(config: Config, family: FamilyForTask, command: str) -> Explanation:
+    """Return what a training of ``family`` would need, without a cache and without model files."""
     sizes = [published_size(expert.part) for expert in wanted_experts(family.experts, config.train.expert)]
     width, height, frames, micro = _largest(config, family)
     clip = f", {frames} frames" if frames > 1 else ""
