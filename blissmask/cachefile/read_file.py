@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from blissmask.errors import CacheError, Hint, MachineError, first_line
-from blissmask.storage.ordinary import is_no_file, open_ordinary, refuse_all_but_files
+from blissmask.storage.ordinary import LOST_LINK, is_no_file, open_ordinary, refuse_all_but_files, what_is
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,6 +115,9 @@ def _read_through(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> CacheError | MachineError:
+    if what_is(path) == LOST_LINK:
+        fix = "bring back the drive that it leads to, or remove the link, then run the same command again"
+        return MachineError(f"the file cannot be read: it is {LOST_LINK}", where=[path], fix=fix)
     if isinstance(error, FileNotFoundError):
         return CacheError("a cache file is missing", where=[path], fix=Hint("run `{command}`", "cache"))
     why = error.strerror or first_line(error)

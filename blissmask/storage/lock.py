@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import socket
@@ -41,6 +42,7 @@ class Locks:
         self._stack, self._command = stack, command
         self._names: dict[Path, list[Path]] = {}
         for folder in folders:
+            _refuse_lost_link(folder)
             self._names.setdefault(without_links(folder), []).append(folder)
         places = sorted(self._names)
         self._missing = [place for place in places if not place.exists()]
@@ -76,6 +78,21 @@ class Locks:
         except OSError as error:
             raise _refusal(folder, error) from error
         atomic.sweep(folder)
+
+
+def _refuse_lost_link(folder: Path) -> None:
+    """Raise MachineError where a link on the way to a folder leads nowhere: its drive is not there.
+
+    The folder would be made where the drive belongs, on another one, and be hidden as soon as that comes back.
+    """
+    missing = itertools.takewhile(lambda place: not place.exists(), (folder, *folder.parents))
+    lost = next((place for place in missing if ordinary.what_is(place) == ordinary.LOST_LINK), None)
+    if lost is not None:
+        raise MachineError(
+            f"cannot write to the folder: it is {ordinary.LOST_LINK}",
+            where=[lost],
+            fix="bring back the drive that it leads to, make the folder there, or remove the link",
+        )
 
 
 @contextlib.contextmanager

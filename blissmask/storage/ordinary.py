@@ -29,6 +29,8 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL
 _MADE_UP = ("/proc", "/sys")
 """Where Linux shows files that lie on no drive: reading one may wait, fail, or tell of another process each time."""
 _CIRCLE = "a link that leads in a circle"
+LOST_LINK = "a link that leads nowhere"
+"""What :func:`what_is` calls it, e.g. one to a drive that is not there."""
 
 
 def open_ordinary(path: Path) -> io.BufferedReader:
@@ -129,7 +131,7 @@ def what_is(path: Path) -> str:
             return _CIRCLE
         # `Path.is_symlink` raises for a name that is too long.
         nowhere = error.errno in (errno.ENOENT, errno.ENOTDIR) and os.path.islink(path)  # noqa: PTH114
-        return "a link that leads nowhere" if nowhere else ""
+        return LOST_LINK if nowhere else ""
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a file" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")

@@ -119,6 +119,16 @@ def test_a_drive_that_fails_below_an_open_file_is_told_and_kills_nothing(tmp_pat
         is_sound(path)
 
 
+@pytest.mark.parametrize("ask", [read_metadata, is_sound, ask_the_cache_folder])
+def test_a_link_to_a_drive_that_is_gone_is_told_and_not_damaged(tmp_path, ask):
+    path = write_entry(tmp_path)
+    path.unlink()
+    path.symlink_to(tmp_path / "drive" / path.name)
+    with pytest.raises(MachineError, match="a link that leads nowhere") as caught:
+        ask(path)
+    assert caught.value.problems[0].where == (str(path),)
+
+
 def test_what_is_no_file_counts_as_damaged(tmp_path):
     path = write_entry(tmp_path)
     path.unlink()

@@ -119,6 +119,18 @@ def test_a_folder_that_appears_while_the_plan_is_made_is_told(tmp_path):
         assert locks.complete()
 
 
+@pytest.mark.parametrize("below", ["", "cache"])
+def test_no_folder_is_made_where_a_drive_belongs_that_is_not_there(tmp_path, below):
+    (tmp_path / "out").symlink_to(tmp_path / "drive" / "out")
+    with (
+        pytest.raises(MachineError, match="cannot write to the folder: it is a link that leads nowhere") as caught,
+        writing_to([tmp_path / "out" / below], command="blissmask cache"),
+    ):
+        pass
+    assert caught.value.problems[0].where == (str(tmp_path / "out"),)
+    assert not (tmp_path / "drive").exists()
+
+
 @pytest.mark.parametrize(
     ("make", "kind"),
     [(Path.touch, "a file"), (os.mkfifo, "a pipe"), (lambda path: path.symlink_to(path.name), "a link that leads in")],
