@@ -7,6 +7,7 @@ import functools
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.config.sections.lora_section import LoraSection
@@ -29,8 +30,10 @@ from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
 from blissmask.training.experts import wanted_experts
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
+from blissmask.training.lora.convert import block_count, refuse_unknown
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.layers.targets import check_patterns
+from blissmask.training.lora.names import layer_names
 from blissmask.training.lora.peft_files import alpha_warnings
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
@@ -109,7 +112,7 @@ def _check_lora_files(config: Config, family: FamilyForTask) -> None:
     names = run_names(config, family, trained)
     goes_on = config.saving.resume and not config.run.force and bool(state_folders(names.folder, names.run_name))
     if config.lora.network_weights is not None and not goes_on:
-        read_finite_lora(config.lora.network_weights)
+        _refuse_other_layers(config.lora.network_weights, family)
 
 
 def refuse_missing_models(config: Config) -> None:
@@ -159,21 +162,28 @@ def check_guidance(guidance_scale: float | None, family: FamilyForTask) -> None:
         )
 
 
-def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
+def check_start(config: Config, family: FamilyForTask, fewest_steps: int, *, anew: bool) -> None:
     """Refuse a schedule or a LoRA file that training cannot start with.
 
     Args:
         config: names them.
+        family: knows the names of its layers.
         fewest_steps: of the optimisers of the run.
         anew: whether it does not go on from a training state; only then the LoRA file is read.
 
     Raises:
         UsageError: the schedule cannot be made as asked.
-        ModelError: the LoRA file cannot be read, or holds NaN or infinity.
+        ModelError: the LoRA file cannot be read, holds NaN or infinity, or adapts layers that the family does not have.
     """
     _check_rates(config, fewest_steps)
     if anew and config.lora.network_weights is not None:
-        read_finite_lora(config.lora.network_weights)
+        _refuse_other_layers(config.lora.network_weights, family)
+
+
+def _refuse_other_layers(path: Path, family: FamilyForTask) -> None:
+    """Raise ModelError for a LoRA that no run of the family can go on from, before a model is loaded to find that."""
+    tensors = read_finite_lora(path)
+    refuse_unknown(tensors, layer_names(family, block_count=block_count(tensors)), path)
 
 
 @dataclass(frozen=True, slots=True)

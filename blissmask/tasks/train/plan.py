@@ -137,7 +137,7 @@ def plan_training(config: Config) -> TrainPlan:
     start = choose_start(names, settings, total_steps=steps.total, resume=resume, miniature=config.model.is_tiny)
     compiling = _compiling(config, memory, steps, start.state)
     config = config.model_copy(update={"memory": config.memory.model_copy(update={"compile": compiling.compiles})})
-    check_start(config, steps.fewest, anew=start.state is None)
+    check_start(config, family, steps.fewest, anew=start.state is None)
     warnings += _kept_out(config, names)
     if start.state is None:
         warnings += expert_warnings(config, steps.experts)

@@ -300,7 +300,7 @@ def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path
         raise ModelError(
             f"{len(wrong)} of {len(native)} tensors in this file {are} of no layer of the family, or no LoRA",
             where=[path, *first_few(wrong, most=NAMED_KEYS)],
-            fix="name the family it was trained for with `--arch`",
+            fix="use a LoRA of this family, or name the family it was trained for with `--arch`",
         )
 
 

@@ -58,6 +58,9 @@ _DIFFERENCES = frozenset({"diff", "diff_b", "set_weight", "w_norm", "b_norm"})
 _PART_OF_SEVERAL = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
 """How peft and diffusers name the files of one model that is kept in several."""
 
+_MOST_KEY = 1000
+"""Characters of a key, which messages show whole; the longest of a real file have some 120."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -231,7 +234,12 @@ def _refuse_model(keys: Sequence[str], path: Path) -> None:
 def refuse_unreadable(path: Path) -> None:
     """Raise ModelError when a file is missing, damaged or no LoRA, by its header: its tensors are not read."""
     with _telling_of_the_file(path):
-        _refuse_model(read_keys(path), path)
+        keys = read_keys(path)
+    longest = max(map(len, keys), default=0)
+    if longest > _MOST_KEY:
+        fix = "get the file again, whole"
+        raise ModelError(f"a key of this file has {longest:,} characters: it is no LoRA", where=[path], fix=fix)
+    _refuse_model(keys, path)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

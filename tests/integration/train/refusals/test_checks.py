@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save as safetensors_bytes
 from safetensors.torch import save_file
 
 from blissmask.errors import CacheError, MachineError, MissingPackageError, ModelError, UsageError
@@ -73,6 +74,12 @@ def test_a_warm_up_may_be_as_long_as_it_likes_where_nobody_knows_the_steps_yet(t
     refuse_before_cache(config)
 
 
+OF_ANOTHER_FAMILY = {
+    "lora_unet_down_blocks_0_to_q.lora_down.weight": torch.ones(2, 8),
+    "lora_unet_down_blocks_0_to_q.lora_up.weight": torch.ones(8, 2),
+}
+
+
 def test_warm_up_of_experts_that_share_a_lora_may_be_as_long_as_all_steps(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", **BOTH, shared_lora=True, lr_warmup_steps="40")
     assert plan_training(config).steps.total == 40
@@ -85,7 +92,14 @@ def test_a_device_that_is_not_there_is_refused(cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "there is no such LoRA file"), (b"\x80\x04no", "damaged or not safetensors")]
+    ("content", "message"),
+    [
+        (None, "there is no such LoRA file"),
+        (b"\x80\x04no", "damaged or not safetensors"),
+        (safetensors_bytes(OF_ANOTHER_FAMILY), "2 of 2 tensors in this file are of no layer of the family"),
+        (safetensors_bytes({"x" * 2000 + ".alpha": torch.ones(())}), "has 2,006 characters: it is no LoRA"),
+    ],
+    ids=["missing", "damaged", "another family", "a key without end"],
 )
 def test_a_lora_to_start_from_is_looked_at_before_a_model(cache, tmp_path, content, message):
     file = tmp_path / "start.safetensors"
