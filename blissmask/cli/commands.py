@@ -122,7 +122,7 @@ CACHE = Command(
     task=Task(plan="blissmask.tasks.cache.plan", run="blissmask.tasks.cache.run"),
     other_tasks={("cache", "captions"): Task(plan="blissmask.tasks.captions.plan", run="blissmask.tasks.captions.run")},
     examples=(
-        "blissmask cache --config person.toml --sheet sheet.html",
+        "blissmask cache --sheet sheet.html",
         "blissmask cache --config person.toml --arch NAME --model tiny --dry-run",
     ),
     registries={"arch": FAMILIES},
@@ -163,8 +163,8 @@ TRAIN = Command(
         ),
     },
     examples=(
+        "blissmask train --prepare --model tiny --max-train-steps 10",
         "blissmask train --config person.toml --mask-preset person-prior",
-        "blissmask train --use-mask-loss --model tiny --max-train-steps 20",
     ),
     registries={"arch": FAMILIES},
     only={

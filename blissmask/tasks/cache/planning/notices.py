@@ -233,7 +233,13 @@ def _default_captions(scanned: Scanned) -> list[Problem]:
     if not lent or len(lent) == len(scanned.texts):
         return []
     caption = scanned.dataset.section.caption
-    return [about([text.item for text in lent], "{} without a caption file", f"the caption is `{caption}`")]
+    return [
+        about(
+            [text.item for text in lent],
+            "{} without a caption file",
+            f"they get `{caption}`; a file that says what is not to be learned is better",
+        )
+    ]
 
 
 def _shuffled(scanned: Scanned) -> list[Problem]:

@@ -250,7 +250,10 @@ def test_photos_without_a_caption_file_get_the_caption_of_the_data_set(photos):
     texts = {text.item.media.stem: text.caption for text in planned.texts}
     assert (texts["a"], texts["b"]) == ("a photo of ohwx", "ohwx, a woman in a {red} garden")
     [notice] = [problem for problem in planned.warnings if "without a caption file" in problem.what]
-    assert (notice.what, notice.fix) == ("1 item without a caption file", "the caption is `a photo of {trigger}`")
+    assert (notice.what, notice.fix) == (
+        "1 item without a caption file",
+        "they get `a photo of {trigger}`; a file that says what is not to be learned is better",
+    )
     assert not [problem for problem in planned.warnings if "not read" in problem.what]
 
 
