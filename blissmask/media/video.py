@@ -7,6 +7,7 @@ rows and columns of the upright frame; 3 = RGB. Sizes are (width, height).
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -319,9 +320,24 @@ def _to_rgb(frame: Any, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     width, height = size_wh
     is_hd = width >= _HD_SIZE_WH[0] or height >= _HD_SIZE_WH[1]
     matrix = _HIGH_DEFINITION if is_hd and int(frame.colorspace) == _UNSPECIFIED else None
-    rgb = frame.reformat(width=width, height=height, format="rgb24", src_colorspace=matrix)
-    turned_HW3 = np.rot90(rgb.to_ndarray(), round(frame.rotation / 90))
+    rgb_HW3 = frame.reformat(width=width, height=height, format="rgb24", src_colorspace=matrix).to_ndarray()
+    if _is_mirrored(frame):
+        rgb_HW3 = rgb_HW3[::-1]
+    turned_HW3 = np.rot90(rgb_HW3, round(frame.rotation / 90))
     return np.ascontiguousarray(turned_HW3, dtype=np.uint8)
+
+
+def _is_mirrored(frame: Any) -> bool:
+    """Return whether players turn a frame over, top to bottom, before they turn it by its angle.
+
+    A turn leaves the determinant of the display matrix at 1, a mirror makes it -1. FFmpeg's angle, which is PyAV's
+    ``rotation``, is that of the upper side alone (source: ``av_display_rotation_get``).
+    """
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            across_x, across_y, _, down_x, down_y, *_ = struct.unpack("=9i", bytes(data))
+            return bool(across_x * down_y < across_y * down_x)
+    return False
 
 
 def _uneven(times: Sequence[float]) -> tuple[float, ...]:

@@ -69,12 +69,14 @@ def uneven_video(
     return path
 
 
-def turned_video(path: Path, frames_HW3: Sequence[np.ndarray], degrees: int) -> Path:
-    """Write frames and the turn that a player makes, clockwise, as phones do."""
+def turned_video(path: Path, frames_HW3: Sequence[np.ndarray], degrees: int, *, is_mirrored: bool = False) -> Path:
+    """Write frames and the turn that a player makes, clockwise, as phones do; one that mirrors turns them over first."""
     data = bytearray(write_video(path, frames_HW3).read_bytes())
-    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    cosine, sine = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    down = -1 if is_mirrored else 1
     # The matrix stands 40 bytes into the content of the track's header (source: ISO 14496-12, 8.3.2).
-    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, cosine << 16, sine << 16, 0, -sine << 16, cosine << 16)
+    numbers = [part << 16 for part in (cosine, sine, 0, -sine * down, cosine * down)]
+    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, *numbers)
     path.write_bytes(data)
     return path
 

@@ -159,6 +159,14 @@ def test_frames_come_upright(tmp_path: Path, degrees: int, size_wh: tuple[int, i
     assert np.abs(frame.astype(int) - np.rot90(stored, -degrees // 90)).mean() < 12
 
 
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_mirrored_frames_come_as_players_show_them(tmp_path: Path, degrees: int) -> None:
+    stored = corner_rgb((64, 48))
+    path = turned_video(tmp_path / "a.mp4", [stored] * 3, degrees, is_mirrored=True)
+    [frame] = read_frames(path, [1])
+    assert np.abs(frame.astype(int) - np.rot90(stored[::-1], -degrees // 90)).mean() < 12
+
+
 @pytest.mark.parametrize(
     ("size_wh", "stated", "red_of_green"),
     [((64, 48), None, 0.813), ((64, 48), 1, 0.533), ((1280, 16), None, 0.533), ((1280, 16), 5, 0.813)],
