@@ -119,6 +119,10 @@ def header_of(latents_Cfhw: Tensor, *, stem: str = "a", **metadata: str) -> Cach
     return CacheHeader(ShortPath("", name), stem, CACHE_SUFFIX, shared, tuple(metadata.values()))
 
 
+FEWER_LAYERS = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*", r".*\.self_attn\.[kvo]"]}
+"""Options that adapt fewer layers of :data:`PLAIN`: less to trace and to compile, which takes the time of tests that do."""
+
+
 def write_masked_set(
     folder: Path, *, count: int = 4, shape: tuple[int, int, int, int] = (16, 1, 4, 4), **metadata: str
 ) -> Path:

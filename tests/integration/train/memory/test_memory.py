@@ -25,10 +25,7 @@ from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
 from tests.builders.families import EDIT, PICTURES, PLAIN, TWO_EXPERTS, family_of
 from tests.builders.recorder import Recorder
-from tests.builders.training import train_config, write_entry
-
-# Fewer layers are adapted, which leaves less to trace and to compile: that is what takes the time.
-FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*", r".*\.self_attn\.[kvo]"]}
+from tests.builders.training import FEWER_LAYERS, train_config, write_entry
 
 
 @pytest.fixture
@@ -107,9 +104,9 @@ def test_swapped_blocks_hold_nothing_on_the_device_while_they_rest(cache, tmp_pa
     ],
 )
 def test_compiled_blocks_train_the_same(cache, tmp_path, compiler, extra):
-    plain = train(cache, tmp_path / "plain", **FEWER, **extra)["kyla.safetensors"]
+    plain = train(cache, tmp_path / "plain", **FEWER_LAYERS, **extra)["kyla.safetensors"]
     counters.clear()
-    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager", **FEWER, **extra)[
+    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager", **FEWER_LAYERS, **extra)[
         "kyla.safetensors"
     ]
     assert counters["stats"]["unique_graphs"] > 0
@@ -130,7 +127,7 @@ def test_a_compiler_that_fails_unasked_costs_a_warning_and_the_run_that_goes_on_
             raise RuntimeError("no such header")
         return graph.forward
 
-    options = {"validation_split": 0.25, "validate_every_n_steps": 1, "prior_preservation_weight": 0.0, **FEWER}
+    options = {"validation_split": 0.25, "validate_every_n_steps": 1, "prior_preservation_weight": 0.0, **FEWER_LAYERS}
     plain = train(cache, tmp_path / "plain", **options)
     rule = CompileRule(compiles=True, reason="on: it pays")
     asked = []
@@ -161,7 +158,7 @@ def test_pictures_and_clips_alone_and_in_pairs_are_all_compiled(cache, tmp_path,
         write_entry(cache, f"clip{number}", shape=(16, 2, 4, 4), seed=number)
     counters.clear()
     pairs = {"datasets": [{"cache_directory": cache, "batch_size": 2}], "validation_split": 0.25}
-    train(cache, tmp_path / "out", compile=True, compile_backend="eager", max_train_steps=8, **FEWER, **pairs)
+    train(cache, tmp_path / "out", compile=True, compile_backend="eager", max_train_steps=8, **FEWER_LAYERS, **pairs)
     # More than PyTorch would compile by itself.
     assert counters["stats"]["unique_graphs"] > 8
 
@@ -170,7 +167,7 @@ def test_pictures_and_clips_alone_and_in_pairs_are_all_compiled(cache, tmp_path,
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_inductor_trains_the_same(cache, tmp_path, compiler, monkeypatch):
-    options = {"prior_preservation_weight": 0.0, "max_train_steps": 2, **FEWER}
+    options = {"prior_preservation_weight": 0.0, "max_train_steps": 2, **FEWER_LAYERS}
     # In this process: the others that would compile have torch to import first.
     monkeypatch.setattr(inductor, "compile_threads", 1)
     plain = train(cache, tmp_path / "plain", **options)["kyla.safetensors"]

@@ -25,7 +25,7 @@ from tests.builders.cached_families import write_cache
 from tests.builders.families import EDIT, PICTURES, PLAIN, SHOWN_FRAME, TWO_EXPERTS, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.recorder import Recorder
-from tests.builders.training import run, tensors_of, train_config
+from tests.builders.training import FEWER_LAYERS, run, tensors_of, train_config
 
 
 class SwitchingSgd(torch.optim.SGD):
@@ -155,7 +155,7 @@ def test_previews_change_no_bit_of_the_lora(cache, prompts, tmp_path, options):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 def test_compiled_blocks_are_not_compiled_again_for_previews(cache, prompts, tmp_path):
-    options = {"max_train_steps": 2, "compile": True, "compile_backend": "aot_eager"}
+    options = {"max_train_steps": 2, "compile": True, "compile_backend": "aot_eager", **FEWER_LAYERS}
     graphs = []
     for name, previews in (("plain", {}), ("drawn", {"sample_prompts": prompts, "sample_every_n_steps": 1})):
         torch._dynamo.reset()
