@@ -1,6 +1,5 @@
 """Going on from a training state with other settings: what the user changes counts, what cannot change is refused."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from blissmask.config.sections.optimizer_section import OptimizerSection
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
-from blissmask.tasks.train import resume, train_lora
+from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training import loop
 from blissmask.training.record.metrics import read_log
@@ -220,22 +219,6 @@ def test_a_warning_tells_what_changed(cache, tmp_path):
     plan = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, learning_rate=1e-3))
     [warning] = [warning for warning in plan.warnings if "other settings" in warning.what]
     assert "`learning_rate` was 0.01, is 0.001" in warning.where
-
-
-def test_a_state_from_before_the_prior_had_a_share_of_the_steps_was_made_with_all_of_them(cache, tmp_path, monkeypatch):
-    stopped(cache, tmp_path / "out", mask_preset="person-prior")
-    load_state = resume.load_state
-
-    def load_old_state(path):
-        state = load_state(path)
-        settings = {name: value for name, value in state.settings.items() if name != "prior_share"}
-        return dataclasses.replace(state, numbers={**state.numbers, "settings": settings})
-
-    monkeypatch.setattr(resume, "load_state", load_old_state)
-    warning = told(cache, tmp_path / "out", mask_preset="person-prior", max_train_steps=8)[
-        "training goes on from step 4 with other settings"
-    ]
-    assert warning.where == ("`prior_share` was 1.0, is 0.5",)
 
 
 def test_lora_files_of_an_earlier_run_are_none_of_a_new_one_also_where_it_is_resumed(cache, tmp_path):
