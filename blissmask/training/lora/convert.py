@@ -147,10 +147,11 @@ def in_parts(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> tu
     """Return the native tensors of a file, fused layers in parts, and the fused layers that it adapts.
 
     Raises:
-        ModelError: some keys belong to no layer of the family.
+        ModelError: some keys belong to no layer of the family, or a LoKr or LoHa is of a whole fused layer.
     """
     fused = adapted_fused(tensors, names, path)
     native = to_native(tensors, names.modules, fused, names.apart, path=path)
+    _refuse_whole_factors(native, names, path)
     _refuse_unknown(native, names.modules, path)
     adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
     return native, {whole: parts for whole, parts in fused.items() if whole in adapted}
@@ -286,6 +287,16 @@ def _outputs(part: str, outputs: Mapping[str, int], original: str, path: Path) -
         what = f"the size of a part of `{original}` cannot be told, since this LoRA does not adapt it"
         raise ModelError(what, where=[path], fix="use the file as it is; native and kohya files hold the layer whole")
     return equally_wide[0]
+
+
+def _refuse_whole_factors(native: Mapping[str, Tensor], names: LayerNames, path: Path) -> None:
+    """Raise ModelError for LoKr or LoHa of a fused layer as a whole, whose factors cannot be taken apart."""
+    for key in native:
+        name, part = split_key(key)
+        if part in FACTORS and name.removeprefix(PREFIX) in names.fused:
+            what = f"`{name.removeprefix(PREFIX)}` would have to be taken apart, and LoKr and LoHa of it cannot be"
+            fix = "use the file as it is, or fuse it into a base model with `--base-weights`"
+            raise ModelError(what, where=[path], fix=fix)
 
 
 def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path: Path) -> None:

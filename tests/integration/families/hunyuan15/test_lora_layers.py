@@ -6,12 +6,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from blissmask.errors import ModelError
 from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import ADAPTER, LoraShape
 from blissmask.training.lora.norms import output_norms
 from tests.builders.families import tiny_denoiser
-from tests.builders.lora_conversion import assert_same, there_and_back
+from tests.builders.lora_conversion import assert_same, convert, there_and_back
 from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded, tensors_of
 
@@ -119,3 +120,11 @@ def test_a_lokr_keeps_its_parts_apart_in_both_files(tmp_path):
         load_lora(tmp_path / f"{file_format}.safetensors", fresh)
         for name, layer in lora.layers.items():
             assert torch.equal(layer.get_delta_weight(ADAPTER), fresh.layers[name].get_delta_weight(ADAPTER))
+
+
+def test_a_lokr_of_a_whole_layer_is_refused_for_what_it_is(tmp_path):
+    whole = "double_blocks.0.img_attn_qkv"
+    factors = {"lokr_w1": seeded(3, 1), "lokr_w2": seeded(8, 8)}
+    save_file({f"diffusion_model.{whole}.{part}": value for part, value in factors.items()}, tmp_path / "lokr")
+    with pytest.raises(ModelError, match=f"`{whole}` would have to be taken apart"):
+        convert(tmp_path / "lokr", "kohya", tmp_path / "kohya.safetensors", arch=NAME)
