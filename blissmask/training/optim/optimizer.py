@@ -63,7 +63,8 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], option
     make = _find_class(path)
     if not (isinstance(make, type) and issubclass(make, Optimizer)):
         raise UsageError(f"`{path}` is no optimiser class", fix=_choices())
-    arguments = {**_common(options, path, make), **_FIXED_RATE.get(name, {}), **_given(options, path, make)}
+    given = _given(options, path, make)
+    arguments = {**_common(options, path, make), **_FIXED_RATE.get(name, {}), **given}
     try:
         # Prodigy prints on stdout, which is for data, what it does anyway.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -114,7 +115,7 @@ def _common(options: OptimizerOptions, path: str, make: type[Optimizer]) -> dict
     accepted = accepted_by(make, but=())
     if accepted is None or "weight_decay" in accepted:
         return {"lr": options.learning_rate, "weight_decay": options.weight_decay}
-    if options.weight_decay and not any(text.startswith("weight_decay") for text in options.arguments):
+    if options.weight_decay:
         raise UsageError(f"`{path}` has no weight decay", fix="set `weight_decay = 0`")
     return {"lr": options.learning_rate}
 
