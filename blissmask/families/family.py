@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from blissmask.families.previews import PreviewPipeline
+    from blissmask.families.previews.pipeline import PreviewPipeline
 
 Shape = tuple[int | str, ...]
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from blissmask.families.previews import PipelineParts, euler
+from blissmask.families.previews.pipeline import PipelineParts, euler
 from tests.builders.families import CPU, family_of, tiny_denoiser
 
 

@@ -8,7 +8,7 @@ import torch
 
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
-from blissmask.families.previews import PipelineParts, euler
+from blissmask.families.previews.pipeline import PipelineParts, euler
 from tests.builders.families import CPU, NAMES, TINY, family_of
 
 _SHIFT = 3.0

@@ -6,14 +6,9 @@ import functools
 import torch
 
 from blissmask.families.family import FamilyForTask
-from blissmask.families.previews import (
-    EncodedPrompt,
-    PreviewPipeline,
-    PreviewSampler,
-    PreviewSettings,
-    encode_picture,
-    euler,
-)
+from blissmask.families.previews.pipeline import PreviewPipeline, encode_picture, euler
+from blissmask.families.previews.prompt import EncodedPrompt, PreviewSettings
+from blissmask.families.previews.sampler import PreviewSampler
 from blissmask.families.vae.pixels import signed_picture
 from tests.builders.families import CPU, TINY, family_of
 from tests.builders.pictures import random_rgb

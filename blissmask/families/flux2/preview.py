@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, without_encoders
+from blissmask.families.previews.pipeline import PreviewPipeline, euler_by_size, without_encoders
+from blissmask.families.previews.prompt import EncodedPrompt
 from blissmask.families.vae.kl_flux2 import VAE
 
 

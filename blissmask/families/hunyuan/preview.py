@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler, without_encoders
+from blissmask.families.previews.pipeline import PreviewPipeline, euler, without_encoders
+from blissmask.families.previews.prompt import EncodedPrompt
 from blissmask.families.vae.hunyuan import VAE
 
 

@@ -11,14 +11,8 @@ from torch import Tensor
 
 from blissmask.families.encoders import siglip
 from blissmask.families.hunyuan15 import parts
-from blissmask.families.previews import (
-    EncodedPrompt,
-    PictureEncoder,
-    PreviewPipeline,
-    euler,
-    rows_and_mask,
-    without_encoders,
-)
+from blissmask.families.previews.pipeline import PictureEncoder, PreviewPipeline, euler, rows_and_mask, without_encoders
+from blissmask.families.previews.prompt import EncodedPrompt
 from blissmask.families.vae.hunyuan import VAE_15
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from blissmask.families.denoisers.conditioning import padded_rows
-from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, without_encoders
+from blissmask.families.previews.pipeline import PreviewPipeline, euler_by_size, without_encoders
+from blissmask.families.previews.prompt import EncodedPrompt
 from blissmask.families.qwen import parts as qwen
 
 # The shift that grows with the size of the picture. Source: the scheduler that diffusers' Krea2Pipeline asks for.

@@ -10,14 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from blissmask.families.files.part import Part
-from blissmask.families.previews import (
-    EncodedPrompt,
-    PictureEncoder,
-    PipelineParts,
-    PreviewPipeline,
-    unipc,
-    without_encoders,
-)
+from blissmask.families.previews.pipeline import PictureEncoder, PipelineParts, PreviewPipeline, unipc, without_encoders
+from blissmask.families.previews.prompt import EncodedPrompt
 from blissmask.families.wan import parts
 from blissmask.families.wan.image_to_video import clip_features
 from blissmask.families.wan.text import MAX_TOKENS

@@ -10,7 +10,8 @@ from pathlib import Path
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.errors import UsageError
 from blissmask.families.family import FamilyForTask
-from blissmask.families.previews import PreviewPipeline, PreviewSettings
+from blissmask.families.previews.pipeline import PreviewPipeline
+from blissmask.families.previews.prompt import PreviewSettings
 from blissmask.media.image import read_header
 from blissmask.plurals import counted
 from blissmask.tasks.train.previews.prompt_file import PreviewPrompt

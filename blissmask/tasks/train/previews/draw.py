@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from blissmask.errors import BlissmaskError, Hint, Problem
 from blissmask.events import Advanced, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.families.files.model_files import model_files
-from blissmask.families.previews import EncodedPrompt, PreviewSampler
+from blissmask.families.previews.prompt import EncodedPrompt
+from blissmask.families.previews.sampler import PreviewSampler
 from blissmask.families.protocol import Denoiser
 from blissmask.media.png import write_png_rgb
 from blissmask.media.video_writer import write_mp4

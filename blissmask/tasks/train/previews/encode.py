@@ -15,7 +15,8 @@ from torch import Tensor
 from blissmask.dataset.geometry import cover
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.previews import EncodedPrompt, PictureEncoder, encode_picture
+from blissmask.families.previews.pipeline import PictureEncoder, encode_picture
+from blissmask.families.previews.prompt import EncodedPrompt
 from blissmask.families.vae.pixels import signed_picture
 from blissmask.media.image import read_image
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE

@@ -22,7 +22,7 @@ from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import WHERE_FILES_ARE, ModelFiles, is_tiny, model_files
 from blissmask.families.files.part import Part
-from blissmask.families.previews import PreviewPipeline
+from blissmask.families.previews.pipeline import PreviewPipeline
 from blissmask.families.protocol import Expert
 from blissmask.plurals import counted, verb
 from blissmask.storage.ordinary import what_is, why_no_file

@@ -13,7 +13,7 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_p
 from blissmask.errors import StoppedError
 from blissmask.events import Advanced, Measured, Noted, Warned
 from blissmask.families.family import FamilyForTask
-from blissmask.families.previews import PreviewSampler
+from blissmask.families.previews.sampler import PreviewSampler
 from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.run.plan import RunContext

@@ -30,7 +30,7 @@ WORKER = """
 import json
 import os
 
-from blissmask.families.previews import PreviewSampler
+from blissmask.families.previews.sampler import PreviewSampler
 from blissmask.events import NullReporter
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
