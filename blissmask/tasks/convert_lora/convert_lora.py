@@ -14,7 +14,7 @@ from blissmask.cachefile.metadata import OURS
 from blissmask.cachefile.read_file import read_keys, read_metadata
 from blissmask.config.model import Config
 from blissmask.config.sections.saving_section import SavingSection
-from blissmask.errors import CacheError, InputError, ModelError, UsageError
+from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageError
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family
 from blissmask.plurals import counted
@@ -201,6 +201,9 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
     ]
     if plan.combination is not None:
         rows += [(plan.combination.kind or "", str(path), "") for path in paths[1:]]
+        if plan.combination.rank is not None and not made.kept:
+            what = f"no layer has a rank above {plan.combination.rank}, so `--rank` has lowered none"
+            summary.warnings.append(Problem(what, (str(plan.target),)))
     rows += _kept_rows(made.kept)
     summary.written = 1
     summary.details |= {"files": [str(plan.target)], "layers": after.layers, "lora_format": after.file_format}

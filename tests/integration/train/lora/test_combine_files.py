@@ -111,6 +111,16 @@ def test_a_lower_rank_of_every_kind_is_a_lora_in_every_spelling(tmp_path, kind, 
     metadata = read_metadata(out)
     assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("1", "1")
     assert json.loads(metadata["blissmask.combined"])["rank"] == 1
+    assert not summary.warnings
+
+
+def test_a_rank_above_that_of_the_file_is_told_to_have_lowered_nothing(tmp_path):
+    _, summary = convert(
+        saved(tmp_path, "one", lora_of(PLAIN), "kohya"), "kohya", tmp_path / "out.safetensors", combine={"rank": 4}
+    )
+    assert [problem.what for problem in summary.warnings] == [
+        "no layer has a rank above 4, so `--rank` has lowered none"
+    ]
 
 
 @pytest.mark.parametrize("target", ["native", "kohya"])
