@@ -80,7 +80,8 @@ def load_state(path: Path) -> SavedState:
         raise _unreadable(file, f"cannot be read: {first_line(error)}") from error
     if not isinstance(numbers, dict):
         raise _unreadable(file, "is no table")
-    files = numbers.get(FILES)
+    # States of earlier trees name none: theirs are the ones that the manifest was compared with.
+    files = numbers.setdefault(FILES, sorted(each.name for each in path.glob("[!.]*.safetensors")))
     if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         raise _unreadable(file, "does not say which files belong to it")
     settings = numbers.setdefault("settings", {})

@@ -34,6 +34,14 @@ def test_a_state_comes_back_as_it_was_saved(tmp_path):
     assert torch.equal(found.tensors()["lora"]["a"], torch.full((2, 3), 7.0))
 
 
+def test_a_state_that_does_not_name_its_files_has_those_that_lie_there(tmp_path):
+    saved = save(tmp_path, 7)
+    (saved / "state.json").write_text('{"step": 7}', encoding="utf-8")
+    manifest = faults.describe(saved, ["lora.safetensors", "state.json"])
+    (saved / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert torch.equal(load_state(saved).tensors()["lora"]["a"], torch.full((2, 3), 7.0))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
