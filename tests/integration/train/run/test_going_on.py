@@ -1,5 +1,6 @@
 """Going on from a training state with other settings: what the user changes counts, what cannot change is refused."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,41 +22,60 @@ def rates(folder):
     return [line["lr"] for line in read_log(folder / "kyla-log.jsonl")]
 
 
-def stopped(cache, out, **options):
+def stop(cache, out, **options):
+    """Train two of four steps and return what the stop says."""
     with pytest.raises(StoppedError) as caught:
-        run(train_config(cache, out, max_train_steps=8, **options), stop_after=4)
+        run(train_config(cache, out, max_train_steps=4, **options), stop_after=2)
     return caught.value
 
 
-def test_a_lower_learning_rate_counts_from_the_next_step(cache, tmp_path):
-    stopped(cache, tmp_path / "out", learning_rate=1e-2)
-    run(train_config(cache, tmp_path / "out", max_train_steps=8, learning_rate=1e-4))
-    assert rates(tmp_path / "out") == [1e-2] * 4 + [1e-4] * 4
+@pytest.fixture(scope="module")
+def stopped_training(tmp_path_factory):
+    """Return the folder of a training that was stopped after two of four steps, with the options of :func:`train_config`."""
+    folder = tmp_path_factory.mktemp("stopped")
+    stop(write_masked_set(folder / "cache"), folder / "out")
+    return folder / "out"
 
 
-def test_another_schedule_counts_from_the_next_step(cache, tmp_path):
-    run(train_config(cache, tmp_path / "whole", max_train_steps=8, lr_scheduler="linear"))
-    stopped(cache, tmp_path / "out")
-    run(train_config(cache, tmp_path / "out", max_train_steps=8, lr_scheduler="linear"))
-    assert rates(tmp_path / "out")[4:] == rates(tmp_path / "whole")[4:]
+@pytest.fixture
+def stopped(stopped_training, tmp_path):
+    """Return the output folder of a stopped training, a copy of this test's own."""
+    return shutil.copytree(stopped_training, tmp_path / "stopped")
+
+
+def test_a_lower_learning_rate_counts_from_the_next_step(cache, stopped):
+    run(train_config(cache, stopped, max_train_steps=4, learning_rate=1e-4))
+    assert rates(stopped) == [1e-2] * 2 + [1e-4] * 2
+
+
+def test_another_schedule_counts_from_the_next_step(cache, tmp_path, stopped):
+    run(train_config(cache, tmp_path / "whole", max_train_steps=4, lr_scheduler="linear"))
+    run(train_config(cache, stopped, max_train_steps=4, lr_scheduler="linear"))
+    assert rates(stopped)[2:] == rates(tmp_path / "whole")[2:]
+
+
+@pytest.fixture(scope="module")
+def gone_on(stopped_training, tmp_path_factory):
+    """Return the log of the stopped training that went on with its own options."""
+    folder = tmp_path_factory.mktemp("gone_on")
+    out = shutil.copytree(stopped_training, folder / "out")
+    run(train_config(write_masked_set(folder / "cache"), out, max_train_steps=4))
+    return read_log(out / "kyla-log.jsonl")
 
 
 @pytest.mark.parametrize("change", [{"weight_decay": 0.5}, {"optimizer_args": ["betas=(0.5,0.6)"]}])
-def test_another_option_of_the_optimiser_changes_what_is_learnt(cache, tmp_path, change):
-    lines = []
-    for name, options in (("same", {}), ("other", change)):
-        stopped(cache, tmp_path / name)
-        run(train_config(cache, tmp_path / name, max_train_steps=8, **options))
-        lines.append(read_log(tmp_path / name / "kyla-log.jsonl"))
-    assert lines[0][:5] == lines[1][:5]
-    assert lines[0][6:] != lines[1][6:]
+def test_another_option_of_the_optimiser_changes_what_is_learnt(cache, stopped, gone_on, change):
+    run(train_config(cache, stopped, max_train_steps=4, **change))
+    lines = read_log(stopped / "kyla-log.jsonl")
+    # The loss of the third step is taken before the first update with the other option.
+    assert lines[:3] == gone_on[:3]
+    assert lines[3]["loss"] != gone_on[3]["loss"]
 
 
 @pytest.mark.parametrize("change", [{"network_alpha": 2.0}, {"use_rslora": True}, {"network_type": "loha"}])
-def test_what_would_rescale_all_that_was_learnt_is_refused(cache, tmp_path, change):
-    stopped(cache, tmp_path / "out")
+def test_what_would_rescale_all_that_was_learnt_is_refused(cache, stopped, change):
     with pytest.raises(UsageError, match="made with other settings") as caught:
-        plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, **change))
+        plan_training(train_config(cache, stopped, max_train_steps=4, **change))
     assert f"`{next(iter(change))}` was" in problems_of(caught.value)
 
 
@@ -68,13 +88,12 @@ def test_what_would_rescale_all_that_was_learnt_is_refused(cache, tmp_path, chan
     ],
 )
 def test_a_stop_says_what_to_type(cache, tmp_path, options, told):
-    assert stopped(cache, tmp_path / "out", **options).problems[0].fix.startswith(told)
+    assert stop(cache, tmp_path / "out", **options).problems[0].fix.startswith(told)
 
 
-def test_the_plan_holds_no_tensors_of_the_state(cache, tmp_path):
-    stopped(cache, tmp_path / "out")
-    state = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8)).state
-    assert state.step == 4
+def test_the_plan_holds_no_tensors_of_the_state(cache, stopped):
+    state = plan_training(train_config(cache, stopped, max_train_steps=4)).state
+    assert state.step == 2
     assert "tensors" not in type(state).__slots__
     assert state.tensors()["lora"]
 
@@ -114,21 +133,21 @@ def test_a_full_memory_says_what_makes_the_training_smaller(cache, tmp_path, mon
 
 
 def test_steps_that_are_done_are_saved_when_memory_runs_out_and_going_on_gives_the_same(cache, tmp_path, monkeypatch):
-    options = {"max_train_steps": 6, "use_mask_loss": True}
+    options = {"max_train_steps": 3, "use_mask_loss": True}
     run(train_config(cache, tmp_path / "whole", **options))
     backward, calls = step._backward, []
 
-    def full_at_the_fourth(*args, **kwargs):
+    def full_at_the_third(*args, **kwargs):
         sums = backward(*args, **kwargs)
         calls.append(args)
-        if len(calls) == 4:
+        if len(calls) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return sums
 
-    monkeypatch.setattr(step, "_backward", full_at_the_fourth)
+    monkeypatch.setattr(step, "_backward", full_at_the_third)
     with pytest.raises(MachineError):
         run(train_config(cache, tmp_path / "out", **options))
-    assert [done for done, _ in find_states(tmp_path / "out", "kyla").whole] == [3]
+    assert [done for done, _ in find_states(tmp_path / "out", "kyla").whole] == [2]
     run(train_config(cache, tmp_path / "out", **options))
     whole, parts = (tensors_of(tmp_path / name / "kyla.safetensors") for name in ("whole", "out"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
@@ -181,18 +200,24 @@ def told(cache, out, **options):
     return {warning.what: warning for warning in plan_training(train_config(cache, out, **options)).warnings}
 
 
-def test_a_training_that_is_finished_says_so_and_what_to_do(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out"))
-    warning = told(cache, tmp_path / "out")["`kyla` is already trained for 2 steps, so nothing is done"]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the output folder of a training that took its two steps; planning changes nothing in it."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(train_config(write_masked_set(folder / "cache"), folder / "out"))
+    return folder / "out"
+
+
+def test_a_training_that_is_finished_says_so_and_what_to_do(cache, finished):
+    warning = told(cache, finished)["`kyla` is already trained for 2 steps, so nothing is done"]
     assert warning.where == ()
     assert "--max-train-steps" in warning.fix
     assert "--output-name" in warning.fix
     assert "--no-resume" in warning.fix
 
 
-def test_a_training_that_is_finished_with_other_settings_does_not_claim_to_go_on(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out"))
-    warnings = told(cache, tmp_path / "out", mask_preset="person", learning_rate=1e-3)
+def test_a_training_that_is_finished_with_other_settings_does_not_claim_to_go_on(cache, finished):
+    warnings = told(cache, finished, mask_preset="person", learning_rate=1e-3)
     assert not any("goes on" in what for what in warnings)
     where = warnings["`kyla` is already trained for 2 steps, so nothing is done"].where
     assert where[0] == "it was trained with other settings:"
@@ -200,23 +225,20 @@ def test_a_training_that_is_finished_with_other_settings_does_not_claim_to_go_on
     assert "`learning_rate` was 0.01, is 0.001" in where
 
 
-def test_other_masks_in_the_cache_are_noticed_when_training_goes_on(cache, tmp_path):
-    stopped(cache, tmp_path / "out")
+def test_other_masks_in_the_cache_are_noticed_when_training_goes_on(cache, stopped):
     write_masked_set(cache, **{"blissmask.mean_weight": "0.25"})
-    warning = told(cache, tmp_path / "out", max_train_steps=8)["training goes on from step 4 with other settings"]
+    warning = told(cache, stopped, max_train_steps=4)["training goes on from step 2 with other settings"]
     assert warning.where == ("the cache holds other photos, captions or masks",)
 
 
-def test_a_state_of_another_base_model_is_refused(cache, tmp_path, monkeypatch):
-    stopped(cache, tmp_path / "out")
+def test_a_state_of_another_base_model_is_refused(cache, stopped, monkeypatch):
     monkeypatch.setattr(train_lora, "base_identities", lambda learners: ["other weights"])
     with pytest.raises(UsageError, match="made with another base model"):
-        run(train_config(cache, tmp_path / "out", max_train_steps=8))
+        run(train_config(cache, stopped, max_train_steps=4))
 
 
-def test_a_warning_tells_what_changed(cache, tmp_path):
-    stopped(cache, tmp_path / "out")
-    plan = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, learning_rate=1e-3))
+def test_a_warning_tells_what_changed(cache, stopped):
+    plan = plan_training(train_config(cache, stopped, max_train_steps=4, learning_rate=1e-3))
     [warning] = [warning for warning in plan.warnings if "other settings" in warning.what]
     assert "`learning_rate` was 0.01, is 0.001" in warning.where
 
