@@ -25,7 +25,7 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.rules import lora_shape, memory_options
 from blissmask.training.memory.estimate import Load, forecast, size_of
 from tests.builders.families import PLAIN, family_of
-from tests.builders.training import stripes, train_config, weights_of, write_entry
+from tests.builders.training import ALL_LAYERS, stripes, train_config, weights_of, write_entry
 from tests.gpu.figures import Figure, Place, skipped
 from tests.gpu.true_sizes import released, true_sizes
 
@@ -205,6 +205,7 @@ def _config(where: Place, what: str, cache: Path, options: Mapping[str, Any]) ->
         use_mask_loss=True,
         max_train_steps=STEPS,
         network_dim=RANK,
+        **ALL_LAYERS,
         **options,
     )
 

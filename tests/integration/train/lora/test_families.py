@@ -16,7 +16,7 @@ from blissmask.training.data.cached_set import remembered_family
 from tests.builders.cached_families import write_cache
 from tests.builders.families import NAMES, PLAIN, TASKS, TINY, family_of
 from tests.builders.recorder import Recorder
-from tests.builders.training import train_config
+from tests.builders.training import ALL_LAYERS, train_config
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
@@ -31,6 +31,7 @@ def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, 
         prior_preservation_weight=0.5,
         max_train_steps=3,
         datasets=[{"cache_directory": cache, "batch_size": 2}],
+        **ALL_LAYERS,
     )
     plan = plan_training(config)
     assert (plan.family.name, plan.family.task_name) == (name, task)
@@ -87,6 +88,7 @@ def test_rounded_weights_give_a_family_nearly_the_same_gradient(tmp_path, with_p
         "weight_decay": 0.0,
         "max_grad_norm": 0.0,
         "max_train_steps": 1,
+        **ALL_LAYERS,
     }
     steps = {}
     for base in ("", *MOST_OFF):

@@ -15,6 +15,7 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train_like import train_like
 from blissmask.tasks.train_like.train_like import RECIPES
 from tests.builders.training import (
+    ALL_LAYERS,
     problems_of,
     run,
     tensors_of,
@@ -76,12 +77,14 @@ def test_prior_keeps_the_outside_nearer_to_the_base_model(cache, tmp_path):
                 tmp_path / str(strength),
                 use_mask_loss=True,
                 prior_preservation_weight=strength,
-                max_train_steps=40,
+                max_train_steps=20,
                 network_dim=4,
+                **ALL_LAYERS,
             )
         )
-        drifts[strength] = sum(measured(recorder, "prior/loss")[-10:]) / strength
-    assert drifts[3.0] < 0.7 * drifts[1e-9]
+        drifts[strength] = sum(measured(recorder, "prior/loss")[-8:]) / strength
+    # Of four seeds 0.05 to 0.08 of it.
+    assert drifts[3.0] < 0.5 * drifts[1e-9]
 
 
 def test_face_preset_with_prior_holds_the_background_only(cache, tmp_path):

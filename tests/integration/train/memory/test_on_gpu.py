@@ -9,7 +9,7 @@ from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.families import TWO_EXPERTS
 from tests.builders.recorder import Recorder
-from tests.builders.training import train_config, write_masked_set
+from tests.builders.training import ALL_LAYERS, train_config, write_masked_set
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 BOTH = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1}
@@ -21,6 +21,7 @@ def train(cache, output, **options):
         "prior_preservation_weight": 0.5,
         "max_train_steps": 6,
         "gradient_checkpointing": True,
+        **ALL_LAYERS,
         **options,
     }
     plan = plan_training(train_config(cache, output, device="cuda", **options))

@@ -17,6 +17,7 @@ from blissmask.training.record.metrics import read_log
 from blissmask.training.step.run_step import noise_batch
 from tests.builders.families import CACHE_SUFFIX, PLAIN, tiny_denoiser
 from tests.builders.training import (
+    ALL_LAYERS,
     losses,
     run,
     stripes,
@@ -28,7 +29,7 @@ from tests.builders.training import (
 
 
 def test_lora_file_has_original_names_alpha_and_mask_settings(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", use_mask_loss=True, mask_gamma=0.7, network_alpha=1.0))
+    run(train_config(cache, tmp_path / "out", use_mask_loss=True, mask_gamma=0.7, network_alpha=1.0, **ALL_LAYERS))
     with safe_open(tmp_path / "out" / "kyla.safetensors", framework="pt") as file:
         keys, metadata = set(file.keys()), file.metadata()
         assert file.get_tensor("diffusion_model.blocks.0.self_attn.q.alpha").item() == 1.0
@@ -41,7 +42,7 @@ def test_lora_file_has_original_names_alpha_and_mask_settings(cache, tmp_path):
 
 
 def test_lora_file_loads_into_a_diffusers_pipeline_without_error(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", network_alpha=1.0, max_train_steps=4))
+    run(train_config(cache, tmp_path / "out", network_alpha=1.0, max_train_steps=4, **ALL_LAYERS))
     file = tmp_path / "out" / "kyla.safetensors"
     ours = tiny_denoiser(PLAIN)
     lora = inject_lora(ours, LoraShape(rank=2, alpha=1.0), seed=0)
@@ -69,7 +70,7 @@ def test_other_formats_spell_their_keys_as_their_readers_expect(cache, tmp_path,
 
 @pytest.mark.parametrize("file_format", ["kohya", "diffusers"])
 def test_other_formats_load_into_diffusers_and_back_here_like_the_native_one(cache, tmp_path, file_format):
-    options = {"network_alpha": 1.0, "max_train_steps": 3}
+    options = {"network_alpha": 1.0, "max_train_steps": 3, **ALL_LAYERS}
     run(train_config(cache, tmp_path / "native", **options))
     run(train_config(cache, tmp_path / file_format, lora_format=file_format, **options))
     outputs = [prediction_with(tmp_path / name / "kyla.safetensors", cache) for name in ("native", file_format)]
@@ -81,11 +82,8 @@ def test_other_formats_load_into_diffusers_and_back_here_like_the_native_one(cac
 
 
 def test_dora_loads_into_diffusers_in_its_own_format_and_back_here(cache, tmp_path):
-    run(
-        train_config(
-            cache, tmp_path / "out", network_alpha=1.0, max_train_steps=4, use_dora=True, lora_format="diffusers"
-        )
-    )
+    options = {"network_alpha": 1.0, "max_train_steps": 4, "use_dora": True, "lora_format": "diffusers", **ALL_LAYERS}
+    run(train_config(cache, tmp_path / "out", **options))
     file = tmp_path / "out" / "kyla.safetensors"
     ours = tiny_denoiser(PLAIN)
     lora = inject_lora(ours, LoraShape(rank=2, alpha=1.0, dora=True), seed=0)
