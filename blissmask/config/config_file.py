@@ -9,7 +9,7 @@ from typing import Any
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import UsageError
 from blissmask.storage.limits import MOST_CONFIG, MOST_KEYS, refuse_larger
-from blissmask.storage.near_miss import near_miss
+from blissmask.storage.near_miss import near_miss_and
 from blissmask.storage.ordinary import read_text
 
 DEFAULT_NAME = "blissmask.toml"
@@ -55,7 +55,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"cannot read the configuration: {error.strerror}",
             where=[path],
-            fix=f"{near_miss(path)} paths start at {Path.cwd()}; {_what_is_here()}".strip(),
+            fix=near_miss_and(path, f"paths start at {Path.cwd()}; {_what_is_here()}"),
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error

@@ -17,7 +17,7 @@ from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.plurals import counted, verb
 from blissmask.storage.content import without_links
-from blissmask.storage.near_miss import near_miss
+from blissmask.storage.near_miss import near_miss_and
 from blissmask.storage.short_path import ShortPath, shortened
 
 _SOURCES = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
@@ -179,7 +179,7 @@ def _refuse_missing_folder(captions: Path | None) -> None:
 
 
 def _look_at(path: Path, *, folders: bool) -> str:
-    return f"{near_miss(path, folders=folders)} paths start at {Path.cwd()}".strip()
+    return near_miss_and(path, f"paths start at {Path.cwd()}", folders=folders)
 
 
 def _with_mask(item: DatasetItem, masks: Sequence[Mapping[str, Path]], default: Path | None) -> DatasetItem:

@@ -24,7 +24,7 @@ from blissmask.dataset.item_keys import (
 from blissmask.errors import InputError, Problem
 from blissmask.media.png import Note, read_note
 from blissmask.plurals import counted, verb
-from blissmask.storage.near_miss import near_miss
+from blissmask.storage.near_miss import near_miss_and
 from blissmask.storage.ordinary import what_is
 
 
@@ -44,7 +44,7 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
         if kind not in ("", "a folder"):
             fix = "name the folder it lies in" if kind == "a file" else "name a folder"
             raise InputError(f"a folder is needed, and this is {kind}", where=[folder], fix=fix) from error
-        fix = f"{near_miss(folder, folders=True)} paths start at {Path.cwd()}".strip()
+        fix = near_miss_and(folder, f"paths start at {Path.cwd()}", folders=True)
         raise InputError(f"cannot read the folder: {error.strerror}", where=[folder], fix=fix) from error
     return [folder / name for name in sorted(names) if split_name(name)[1].lower() in suffixes]
 

@@ -10,7 +10,7 @@ from blissmask.config.sections.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.networks.hub import hub_folder
 from blissmask.storage.content import file_sha256
-from blissmask.storage.near_miss import near_miss
+from blissmask.storage.near_miss import near_miss_and
 
 WEIGHT_PATTERNS = ("*.json", "*.safetensors", "*.txt", "README.md")
 """Files of a hub model that are downloaded: never pickles, never code."""
@@ -35,7 +35,7 @@ def model_file(options: NetworkOptions, *, backend: str, suffixes: tuple[str, ..
         )
     path = Path(options.model).expanduser()
     if not path.is_file():
-        fix = f"{near_miss(path)} `{backend}` needs {wanted}: `{example}`".strip()
+        fix = near_miss_and(path, f"`{backend}` needs {wanted}: `{example}`")
         raise ModelError(f"there is no file `{options.model}`", fix=fix)
     if path.suffix.lower() not in suffixes:
         raise ModelError(

@@ -159,7 +159,7 @@ def _first_bytes(path: Path) -> bytes:
         with open_ordinary(path) as file:
             return file.read(16)
     except FileNotFoundError:
-        raise ModelError("there is no such model file", where=[path], fix=near_miss(path)) from None
+        raise ModelError("there is no such model file", where=[path], fix=near_miss(path, same_words=True)) from None
     except IsADirectoryError:
         fix = "name the file in it, or give the folder as `--model`"
         raise ModelError("a model file was expected, this is a folder", where=[path], fix=fix) from None

@@ -131,7 +131,7 @@ def refuse_missing_models(config: Config) -> None:
     parts += [expert.part for expert in wanted_experts(family.experts, config.train.expert)]
     named = {part.field: getattr(files, part.field) for part in parts if not part.is_here(files)}
     missing = [
-        " ".join(filter(None, (f"{field}: {path}", near_miss(path))))
+        ", ".join(filter(None, (f"{field}: {path}", near_miss(path, same_words=True))))
         for field, path in named.items()
         if path is not None
     ]

@@ -34,7 +34,7 @@ from blissmask.cachefile.metadata import OURS
 from blissmask.cachefile.read_file import read_keys, read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError, first_few
 from blissmask.plurals import counted, verb
-from blissmask.storage.near_miss import near_miss
+from blissmask.storage.near_miss import near_miss_and
 from blissmask.storage.seen import NOTHING_SEEN, Seen
 from blissmask.training.lora.formats import (
     NAMED_KEYS,
@@ -256,7 +256,7 @@ def _telling_of_the_file(path: Path) -> Iterator[None]:
         yield
     except CacheError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            fix = f"{near_miss(path)} paths start at {Path.cwd()}".strip()
+            fix = near_miss_and(path, f"paths start at {Path.cwd()}")
             raise ModelError("there is no such LoRA file", where=[path], fix=fix) from error
         if isinstance(error.__cause__, OSError):
             what = f"the LoRA file cannot be read: {error.__cause__.strerror or error.__cause__}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.storage.near_miss import near_miss
+from blissmask.storage.near_miss import near_miss, near_miss_and
 from blissmask.storage.ordinary import why_no_file
 
 
@@ -58,10 +58,36 @@ def test_why_there_is_no_file_says_what_was_meant(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (r"C:\Users\me\photos", "in WSL this is `/mnt/c/Users/me/photos`;"),
-        ("D:/me/photos", "in WSL this is `/mnt/d/me/photos`;"),
-        ("C:Usersmephotos", r"in WSL `C:\` is `/mnt/c/`, and `/` stands for each `\`;"),
+        (r"C:\Users\me\photos", "in WSL this is `/mnt/c/Users/me/photos`"),
+        ("D:/me/photos", "in WSL this is `/mnt/d/me/photos`"),
+        ("C:Usersmephotos", r"in WSL `C:\` is `/mnt/c/`, and `/` stands for each `\`"),
     ],
 )
 def test_a_path_of_windows_is_told_as_wsl_has_it(typed, told):
     assert near_miss(Path(typed)) == told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is a path like any other")
+def test_what_follows_is_a_sentence_of_its_own(tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert near_miss_and(tmp_path / "photo", "look") == f"did you mean `{tmp_path / 'photos'}`? look"
+    assert near_miss_and(Path(r"C:\a\b"), "look") == "in WSL this is `/mnt/c/a/b`; look"
+    assert near_miss_and(tmp_path / "masks", "look") == "look"
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "found"),
+    [
+        ("Wan2.1-VAE.safetensors", "wan2.1_vae.pth", True),
+        ("models/vae.safetensors", "Models/vae.safetensors", True),
+        ("wan2.2_vae.safetensors", "wan_2.1_vae.safetensors", False),
+        ("wan2.2_t2v_high_noise_14B.safetensors", "wan2.2_t2v_low_noise_14B.safetensors", False),
+        ("wan2.2_t2v_14B.safetensors", "wan2.2_i2v_14B.safetensors", False),
+        ("wan_2.2/vae.safetensors", "wan_2.1/vae.safetensors", False),
+    ],
+)
+def test_a_model_that_is_called_nearly_so_is_another_model(tmp_path, there, named, found):
+    path = tmp_path / there
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    assert near_miss(tmp_path / named, same_words=True) == (f"did you mean `{path}`?" if found else "")

@@ -227,12 +227,14 @@ def test_all_model_files_that_are_missing_are_named_before_anything_is_prepared(
         "text_encoder": tmp_path / "t5.safetensors",
         "dit": tmp_path / "dit.safetensors",
     }
+    (tmp_path / "T5.safetensors").touch()
+    (tmp_path / "dit2.safetensors").touch()
     config = train_config(tmp_path, tmp_path / "out")
     config = config.model_copy(update={"model": config.model.model_copy(update=files)})
     with pytest.raises(ModelError, match="2 model files are not there") as caught:
         refuse_missing_models(config)
     assert caught.value.problems[0].where == (
-        f"text_encoder: {tmp_path / 't5.safetensors'}",
+        f"text_encoder: {tmp_path / 't5.safetensors'}, did you mean `{tmp_path / 'T5.safetensors'}`?",
         f"dit: {tmp_path / 'dit.safetensors'}",
     )
     # Miniatures need none, and a family that nobody named is the cache's to ask for.
