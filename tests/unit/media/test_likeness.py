@@ -84,6 +84,19 @@ def test_pictures_of_one_brightness_and_smooth_ones_of_other_colours_are_told_ap
     assert find_copies([likeness_of(red), likeness_of(blue)]) == {}
 
 
+def falling(top, bottom):
+    """Return a picture whose colours go from ``top`` to ``bottom``, as those of a sky do."""
+    return np.linspace(top, bottom, 64).round().astype(np.uint8)[:, None].repeat(64, axis=1)
+
+
+def test_smooth_pictures_of_other_hues_are_told_apart_however_dark_they_are():
+    day = falling((70, 130, 220), (230, 235, 250))
+    dusk, night = falling((5, 3, 12), (60, 22, 12)), falling((0, 0, 6), (12, 14, 40))
+    skies = [likeness_of(sky) for sky in (day, dusk, night)]
+    assert find_copies(skies) == {}
+    assert find_copies([*skies, likeness(poor(Image.fromarray(night)))]) == {3: Copy(2)}
+
+
 def test_a_likeness_is_remembered_as_text():
     found = likeness(photo("astronaut"))
     assert Likeness.parse(str(found)) == found
