@@ -20,6 +20,7 @@ place.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,11 +91,19 @@ class Problem:
     @property
     def line(self) -> str:
         """Return places and sentence on one line, as lists show them: ``masks/a2.png: the file is empty``."""
-        return f"{', '.join(self.where)}: {self.what}" if self.where else self.what
+        return f"{', '.join(self.places)}: {self.what}" if self.places else self.what
+
+    @property
+    def short_line(self) -> str:
+        """Return the line for the middle of a sentence, where a list of many places has no room.
+
+        Of several places only what they are part of is named: ``in dataset 1: no mask for 63 items``.
+        """
+        return self.line if len(self.where) == 1 else dataclasses.replace(self, where=()).line
 
     def of(self, *places: object) -> Problem:
         """Return the problem with ``places`` as its places, unless it names its own."""
-        return self if self.where else Problem(self.what, tuple(map(str, places)), self.fix)
+        return self if self.where else dataclasses.replace(self, where=tuple(map(str, places)))
 
 
 class BlissmaskError(Exception):
@@ -113,8 +122,12 @@ class BlissmaskError(Exception):
         """Return all problems as one, for an item that fails because of them."""
         if len(self.problems) == 1:
             return self.problems[0]
-        where = [place for problem in self.problems for place in problem.where]
-        return Problem(str(self), tuple(dict.fromkeys(where)), self.problems[0].fix)
+        first, *others = self.problems
+        if all(problem.within == first.within for problem in others):
+            where = [place for problem in self.problems for place in problem.where]
+            return Problem(str(self), tuple(dict.fromkeys(where)), first.fix, first.within)
+        places = [place for problem in self.problems for place in problem.places]
+        return Problem(str(self), tuple(dict.fromkeys(places)), first.fix)
 
     @classmethod
     def several(cls, problems: Sequence[Problem]) -> BlissmaskError:

@@ -141,7 +141,7 @@ def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) 
     except InputError as error:
         if not waits:
             raise
-        problems.show_note(f"not planned yet, since it reads what is made above ({error.as_one().line})")
+        problems.show_note(f"not planned yet, since it reads what is made above ({error.as_one().short_line})")
         return True, 0
     code = _show_plan(plan, config, printer, shown=doubled)
     return waits or bool(plan.having(Action.WRITE)), code

@@ -4,13 +4,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from blissmask.cli import execute
 from blissmask.cli.commands import APPLY, CACHE, INSTANCE, TRAIN
-from blissmask.cli.execute import _refuse_what_comes_late
+from blissmask.cli.execute import _refuse_what_comes_late, _show_plan_of
 from blissmask.cli.prepare import refuse_captions_without, road
 from blissmask.cli.starters import starter
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
-from blissmask.errors import UsageError
+from blissmask.errors import InputError, UsageError
+from blissmask.ui.problems import ProblemPrinter
 from tests.builders.families import PLAIN
 
 PREPARE = {"train": {"prepare": True}}
@@ -126,3 +128,16 @@ def test_a_trial_over_a_real_training_is_refused_before_anything_is_prepared(tmp
         return
     with pytest.raises(UsageError, match="`kyla` is a real training"):
         _refuse_what_comes_late(config)
+
+
+def test_a_plan_that_waits_says_why_in_one_line_however_many_files_it_lacks(monkeypatch, capsys):
+    photos = [f"photos/{number}.jpg" for number in range(63)]
+
+    def refuse(*_):
+        raise InputError("no mask for 63 items", where=photos)
+
+    monkeypatch.setattr(execute, "_planned", refuse)
+    [cache, _] = road(TRAIN, Config.model_validate({**PREPARE, "datasets": [{"image_directory": "photos"}]}))
+    assert _show_plan_of(cache, ProblemPrinter(), waits=True) == (True, 0)
+    text = " ".join(capsys.readouterr().err.split())
+    assert text.endswith("not planned yet, since it reads what is made above (no mask for 63 items)")
