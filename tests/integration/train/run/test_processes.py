@@ -23,7 +23,7 @@ from blissmask.training.record.states.load import load_state
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
 from tests.builders.families import TWO_EXPERTS
 from tests.builders.torchrun import launch
-from tests.builders.training import stripes, train_config, weights_of, write_entry
+from tests.builders.training import FEWER_LAYERS, stripes, train_config, weights_of, write_entry
 
 pytestmark = pytest.mark.slow
 WORKER = """
@@ -87,7 +87,7 @@ SHARDED = {
         "prior_preservation_weight": 0.0,
         "compile": True,
         "compile_backend": "aot_eager",
-        "exclude_patterns": [r".*\.(ffn|cross_attn)\..*"],
+        **FEWER_LAYERS,
     },
 }
 JOBS = {
