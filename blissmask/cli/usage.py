@@ -17,7 +17,7 @@ _FLAGS_FIRST = "every file and folder follows a flag, e.g. `--input photos`; quo
 _STARTER, _PHOTOS = "--starter", "--photos"
 _NAMED_HERE = {
     **dict.fromkeys(("-i", "--input"), ("--image-directory",)),
-    **dict.fromkeys(("-o", "--output"), ("--output-directory", "--cache-directory")),
+    **dict.fromkeys(("-o", "--output"), ("--output-dir", "--output-directory", "--cache-directory")),
 }
 """Flag of the commands that make masks -> what others call the same: their keys are those of data sets."""
 _SWITCHES = "a switch takes no value: `--use-mask-loss` turns it on, `--no-use-mask-loss` off"
@@ -55,9 +55,11 @@ def as_usage_error(error: Exception, arguments: Sequence[str] = ()) -> UsageErro
 
 def unknown_command(typed: str, known: Iterable[str], context: Any) -> UsageError:
     """Return the error for a command that does not exist, with the nearest of ``known``."""
-    if getattr(context, "command", None) and _owners(f"--{typed}", context) == ["train"]:
-        return UsageError(f"unknown command `{typed}`", fix=f"it is a flag: `blissmask train --{typed}`")
-    near = nearest(typed.replace("_", "-"), known)
+    name = typed.replace("_", "-")
+    if getattr(context, "command", None) and _owners(f"--{name}", context) == ["train"]:
+        command = f"blissmask train --{name} {_value_of(f'--{name}', 'train', context)}".strip()
+        return UsageError(f"unknown command `{typed}`", fix=f"it is a flag: `{command}`")
+    near = nearest(name, known)
     return UsageError(
         f"unknown command `{typed}`{f', did you mean `{near}`?' if near else ''}", fix=_look_at_help(context)
     )
@@ -100,6 +102,12 @@ def _owners(flag: str, context: Any) -> list[str]:
         for name, command in group.whole_commands().items()
         if any(flag in option.opts for option in command.params)
     ]
+
+
+def _value_of(flag: str, name: str, context: Any) -> str:
+    """Return what the help shows for the value of a flag that the command has; blank for a switch."""
+    command = context.find_root().command.whole_commands()[name]
+    return next(option.metavar or "" for option in command.params if flag in option.opts)
 
 
 def _misplaced(flag: str, owners: Sequence[str], context: Any) -> Problem:

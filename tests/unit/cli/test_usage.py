@@ -19,6 +19,8 @@ def problem_of(*typed):
         (("to-alpha", "-i", "photos"), "--image-directory"),
         (("to-alpha", "--output", "rgba"), "--output-directory"),
         (("cache", "-o", "cache"), "--cache-directory"),
+        (("train", "--output", "out"), "--output-dir"),
+        (("train", "-o", "out"), "--output-dir"),
     ],
 )
 def test_a_folder_that_goes_by_another_name_in_this_command_is_named(typed, name):
@@ -31,5 +33,9 @@ def test_the_commands_that_have_a_flag_are_listed():
 
 
 def test_a_flag_that_was_typed_as_a_command_is_told_as_one():
-    assert problem_of("convert-lora", "out/a.safetensors").fix == "it is a flag: `blissmask train --convert-lora`"
+    assert problem_of("convert-lora", "out/a.safetensors").fix == "it is a flag: `blissmask train --convert-lora FILE`"
+    assert problem_of("convert_lora").fix == "it is a flag: `blissmask train --convert-lora FILE`"
+    assert problem_of("output-name").fix == "it is a flag: `blissmask train --output-name TEXT`"
+    assert problem_of("resume").fix == "it is a flag: `blissmask train --resume`"
+    assert problem_of("no-resume").fix == "it is a flag: `blissmask train --no-resume`"
     assert problem_of("seed").what == "unknown command `seed`"
