@@ -58,13 +58,7 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], option
         UsageError: no such class, or it does not take the arguments.
         MissingPackageError: the class is in a package that is not installed.
     """
-    name = options.name.lower()
-    path = _KNOWN.get(name, options.name)
-    make = _find_class(path)
-    if not (isinstance(make, type) and issubclass(make, Optimizer)):
-        raise UsageError(f"`{path}` is no optimiser class", fix=_choices())
-    given = _given(options, path, make)
-    arguments = {**_common(options, path, make), **_FIXED_RATE.get(name, {}), **given}
+    path, make, arguments = _class_and_arguments(options)
     try:
         # Prodigy prints on stdout, which is for data, what it does anyway.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -77,20 +71,33 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], option
         raise UsageError(what, fix="check `optimizer_args`") from error
 
 
+def _class_and_arguments(options: OptimizerOptions) -> tuple[str, type[Optimizer], dict[str, Any]]:
+    """Return the path of the class that ``options`` names, the class, and its arguments, whose names it takes."""
+    name = options.name.lower()
+    path = _KNOWN.get(name, options.name)
+    make = _find_class(path)
+    if not (isinstance(make, type) and issubclass(make, Optimizer)):
+        raise UsageError(f"`{path}` is no optimiser class", fix=_choices())
+    given = _given(options, path, make)
+    return path, make, {**_common(options, path, make), **_FIXED_RATE.get(name, {}), **given}
+
+
 def check_optimizer(options: OptimizerOptions, *, device: torch.device | None) -> None:
     """Refuse, before anything is made for a training, an optimiser that cannot be made or cannot take a step.
 
     Args:
         options: of the optimiser.
-        device: that training runs on; some optimisers work on one kind alone. None takes no step.
+        device: that training runs on; some optimisers work on one kind alone. None makes none, since the first
+            takes torch 1 s of CPU time: the class is found, and the names of its arguments are compared.
 
     Raises:
         UsageError, MissingPackageError: as :func:`build_optimizer`, or it cannot take a step.
     """
+    if device is None:
+        _class_and_arguments(options)
+        return
     small = [(name, nn.Parameter(torch.zeros(2, 2, device=device))) for name in ("lora_A", "lora_B")]
     optimizer = build_optimizer(small, options)
-    if device is None:
-        return
     for _, parameter in small:
         parameter.grad = torch.ones_like(parameter)
     try:
@@ -151,6 +158,11 @@ def _find_class(path: str) -> Any:
         if package in _TO_INSTALL:
             raise MissingPackageError(
                 f"`{path}` needs the package `{package}`", fix=f"pip install {_TO_INSTALL[package]}"
+            ) from error
+        if error.name == package:
+            raise MissingPackageError(
+                f"the optimiser `{path}` cannot be imported: there is no package `{package}` on this machine",
+                fix=f"install it, or correct the name: {_choices()}",
             ) from error
         raise UsageError(f"the optimiser `{path}` cannot be imported: {error}", fix=_choices()) from error
     except AttributeError as error:

@@ -21,7 +21,7 @@ BOTH = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.25, "max_tr
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer_type": "no.such.Optimiser"}, "the optimiser `no.such.Optimiser` cannot be imported"),
+        ({"optimizer_type": "torch.no_such.Optimiser"}, "the optimiser `torch.no_such.Optimiser` cannot be imported"),
         ({"optimizer_args": ["betas=(1.5,0.9)"]}, "does not take these arguments: Invalid beta parameter"),
         ({"optimizer_args": ["momentum=0.9"]}, "does not take `momentum` of `optimizer_args`"),
         ({"lr_warmup_steps": "100", "max_train_steps": 50}, "`lr_warmup_steps` must be in range [0, 50], got 100"),
@@ -46,7 +46,7 @@ def test_options_are_refused_before_a_model_is_looked_for(cache, tmp_path, optio
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer_type": "no.such.Optimiser"}, "the optimiser `no.such.Optimiser` cannot be imported"),
+        ({"optimizer_type": "torch.no_such.Optimiser"}, "the optimiser `torch.no_such.Optimiser` cannot be imported"),
         ({"optimizer_args": ["beta=0.9,0.99"]}, "`torch.optim.AdamW` does not take `beta` of `optimizer_args`"),
         ({"lr_warmup_steps": "100", "max_train_steps": 50}, "`lr_warmup_steps` must be in range [0, 50], got 100"),
         ({"lr_warmup_steps": "5 %%", "max_train_epochs": 9}, "`lr_warmup_steps` must be a number of steps"),
@@ -61,10 +61,13 @@ def test_an_optimiser_and_its_schedule_are_refused_before_there_is_a_cache(tmp_p
     assert message in problems_of(caught.value)
 
 
-def test_a_forecast_needs_no_package_of_the_machine_that_will_train(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "prodigyopt", None)
-    config = train_config(tmp_path / "no-cache", tmp_path / "out", optimizer_type="prodigy")
-    with pytest.raises(MissingPackageError, match="prodigyopt"):
+@pytest.mark.parametrize(
+    ("name", "package"), [("prodigy", "prodigyopt"), ("pytorch_optimizer.CAME", "pytorch_optimizer")]
+)
+def test_a_forecast_needs_no_package_of_the_machine_that_will_train(tmp_path, monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    config = train_config(tmp_path / "no-cache", tmp_path / "out", optimizer_type=name)
+    with pytest.raises(MissingPackageError, match=package):
         refuse_before_cache(config)
     refuse_before_cache(config.model_copy(update={"run": config.run.model_copy(update={"dry_run": True})}))
 

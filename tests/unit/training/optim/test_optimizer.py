@@ -33,8 +33,15 @@ def test_an_optimiser_of_a_package_that_is_missing_says_how_to_get_it(monkeypatc
         build_optimizer(parameters(), OptimizerOptions(name="prodigy"))
 
 
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_a_class_of_a_package_that_this_machine_lacks_may_be_there_on_another(device):
+    with pytest.raises(MissingPackageError, match="there is no package `no_such` on this machine") as caught:
+        check_optimizer(OptimizerOptions(name="no_such.CAME"), device=device)
+    assert "adamw8bit" in caught.value.problems[0].fix, "the name may be misspelt"
+
+
 @pytest.mark.parametrize(
-    "name", ["torch.optim.NoSuch", "no.such.Class", "NoSuch", "os.system", "torch.nn.Linear", "..AdamW", ""]
+    "name", ["torch.optim.NoSuch", "torch.no_such.Class", "NoSuch", "os.system", "torch.nn.Linear", "..AdamW", ""]
 )
 def test_an_unknown_optimiser_names_those_there_are(name):
     with pytest.raises(UsageError) as caught:
@@ -78,6 +85,15 @@ def test_an_optimiser_that_cannot_take_a_step_is_refused_where_its_device_is_her
     check_optimizer(options, device=None)
     with pytest.raises(UsageError, match="`adamw` cannot train with these settings"):
         check_optimizer(options, device=torch.device("cpu"))
+
+
+def test_no_optimiser_is_made_for_a_device_that_is_elsewhere(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch.optim.Rprop, "__init__", lambda *_, **given: made.append(given))
+    check_optimizer(OptimizerOptions(name="Rprop", weight_decay=0), device=None)
+    assert made == []
+    with pytest.raises(UsageError, match="does not take `beta`"):
+        check_optimizer(OptimizerOptions(arguments=["beta=1"]), device=None)
 
 
 def test_what_an_optimiser_prints_is_kept_off_stdout(capsys):
