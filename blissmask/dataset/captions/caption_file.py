@@ -37,7 +37,8 @@ DEFAULT_EXTENSION = ".txt"
 JSON_KEYS = ("caption", "prompt", "text", "description")
 """Keys under which programs keep a caption in JSON, in the order in which they are looked for."""
 _TAGS = "tags"
-_SUFFIXES = frozenset({".txt", ".caption", ".captions", ".cap", ".json", ".tags", ".prompt", ".text"})
+_JSON = ".json"
+_SUFFIXES = frozenset({".txt", ".caption", ".captions", ".cap", _JSON, ".tags", ".prompt", ".text"})
 """Ends of the names of files that hold captions in one program or another."""
 
 
@@ -105,7 +106,7 @@ def looks_like_json(text: str) -> bool:
 def other_captions(missing: Iterable[tuple[MediaFile, Path]]) -> dict[Path, Path]:
     """Return the caption files of other names that lie where captions are missing, by the path of the media.
 
-    So for ``a.png``: ``a.caption``, ``a.png.txt``, ``A.TXT``.
+    So for ``a.png``: ``a.caption``, ``a.png.txt``, ``A.TXT``; and ``a.json`` where it holds a caption.
 
     Args:
         missing: photos and videos without a caption, each with the folder where it was looked for.
@@ -120,9 +121,20 @@ def other_captions(missing: Iterable[tuple[MediaFile, Path]]) -> dict[Path, Path
     for folder, owners in by_folder.items():
         for path in list_files(folder, _SUFFIXES):
             owner = owners.get(stem_key(path.stem))
-            if owner is not None and owner != path:
-                found.setdefault(owner, path)
+            if owner is not None and owner != path and owner not in found and _may_be_caption(path):
+                found[owner] = path
     return found
+
+
+def _may_be_caption(path: Path) -> bool:
+    """Return whether a file may be meant as a caption; JSON without one, which Google Takeout writes, is not."""
+    if path.suffix.lower() != _JSON:
+        return True
+    try:
+        return bool(_from_json(read_caption(path), path, seed=path.stem))
+    except InputError:
+        # It cannot be read, or holds other facts; nothing is asked of files that nobody named.
+        return False
 
 
 def extension_advice(others: Mapping[Path, Path]) -> str:
@@ -132,6 +144,8 @@ def extension_advice(others: Mapping[Path, Path]) -> str:
         return "name caption files like their photos"
     (extension, _), *rarer = extensions.most_common()
     advice = f'set `caption_extension = "{extension}"`'
+    if extension.lower().endswith(_JSON):
+        advice += ' and `caption_style = "json"`'
     return f"{advice}, and rename the others" if rarer else advice
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blissmask.config.sections.dataset_section import DatasetSection
-from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, other_captions
+from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, extension_advice, other_captions
 from blissmask.dataset.captions.caption_orders import order_count
 from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import MaskSource, MediaKind
@@ -211,35 +211,43 @@ def _foreign(entries: Sequence[LatentEntry]) -> list[Problem]:
 
 
 def _captions(scanned: Scanned) -> list[Problem]:
-    return [*_captions_of_other_names(scanned), *_default_captions(scanned), *_shuffled(scanned)]
+    return [*_lent_captions(scanned), *_shuffled(scanned)]
 
 
-def _captions_of_other_names(scanned: Scanned) -> list[Problem]:
-    """Name the files that look like captions of items that get the caption of the data set instead."""
+def _lent_captions(scanned: Scanned) -> list[Problem]:
+    """Name the items that get the caption of the data set, each once."""
     section = scanned.dataset.section
-    lent = [text.item.media for text in scanned.texts if text.item.has_default_caption]
-    others = other_captions((media, section.caption_directory or media.path.parent) for media in lent)
-    if not others:
-        return []
+    lent = [text.item for text in scanned.texts if text.item.has_default_caption]
+    others = other_captions((item.media, section.caption_directory or item.media.path.parent) for item in lent)
+    some_have_their_own = len(lent) < len(scanned.texts)
+    problems = _captions_of_other_names(others, section, some_are_read=some_have_their_own) if others else []
+    without = [item for item in lent if item.media.path not in others]
+    if without and some_have_their_own:
+        problems.append(
+            about(
+                without,
+                "{} without a caption file",
+                f"they get `{section.caption}`; a file that says what is not to be learned is better",
+            )
+        )
+    return problems
+
+
+def _captions_of_other_names(
+    others: Mapping[Path, Path], section: DatasetSection, *, some_are_read: bool
+) -> list[Problem]:
+    """Name the files that look like captions of items that get the caption of the data set instead.
+
+    Args:
+        others: such files by the path of the media, at least one.
+        section: of the data set.
+        some_are_read: whether other items have their captions, which another extension would leave unread.
+    """
     what = f"{counted(len(others), 'caption file')} {verb(len(others), 'is', 'are')} not read, for the name"
     extension = section.caption_extension or DEFAULT_EXTENSION
     where = [f"{other}: {path.stem}{extension} is looked for" for path, other in others.items()]
-    return [Problem(what, tuple(where), "rename such files; `caption` takes their place now")]
-
-
-def _default_captions(scanned: Scanned) -> list[Problem]:
-    """Name the items that get the caption of the data set, where others have caption files of their own."""
-    lent = [text for text in scanned.texts if text.item.has_default_caption]
-    if not lent or len(lent) == len(scanned.texts):
-        return []
-    caption = scanned.dataset.section.caption
-    return [
-        about(
-            [text.item for text in lent],
-            "{} without a caption file",
-            f"they get `{caption}`; a file that says what is not to be learned is better",
-        )
-    ]
+    advice = "rename such files" if some_are_read else extension_advice(others)
+    return [Problem(what, tuple(where), f"{advice}; `caption` takes their place now")]
 
 
 def _shuffled(scanned: Scanned) -> list[Problem]:

@@ -244,7 +244,7 @@ def test_missing_captions_are_all_named(photos):
 
 
 def test_photos_without_a_caption_file_get_the_caption_of_the_data_set(photos):
-    (photos / "photos" / "a.txt").unlink()
+    (photos / "photos" / "a.txt").rename(photos / "photos" / "a.png.json")
     (photos / "photos" / "b.txt").write_text("{trigger}, a {class_word} in a {red} garden", encoding="utf-8")
     planned = plan(photos, caption="a photo of {trigger}", trigger="ohwx", class_word="woman")
     texts = {text.item.media.stem: text.caption for text in planned.texts}
@@ -268,6 +268,15 @@ def test_caption_files_of_another_name_are_told_where_photos_get_the_caption_of_
         f"{folder / 'a.TXT'}: a.txt is looked for",
         f"{folder / 'b.png.txt'}: b.txt is looked for",
     }
+    assert notice.fix == "rename such files; `caption` takes their place now"
+    assert not [problem for problem in planned.warnings if "without a caption file" in problem.what]
+
+
+def test_captions_that_all_have_another_extension_are_told_with_the_setting_that_reads_them(photos):
+    for caption in (photos / "photos").glob("*.txt"):
+        caption.rename(caption.with_suffix(".caption"))
+    [notice] = [problem for problem in plan(photos, caption="a person").warnings if "not read" in problem.what]
+    assert notice.fix == 'set `caption_extension = ".caption"`; `caption` takes their place now'
 
 
 def test_a_word_in_braces_that_is_blank_is_refused_with_the_line_to_write(photos):

@@ -9,6 +9,7 @@ from blissmask.config.model import Config
 from blissmask.dataset.captions.caption_file import (
     caption_of,
     caption_path,
+    extension_advice,
     extension_of,
     has_several_lines,
     looks_like_json,
@@ -102,12 +103,27 @@ def test_paragraphs_are_one_caption():
     assert not has_several_lines("one\n")
 
 
-@pytest.mark.parametrize("name", ["a.caption", "a.png.txt", "A.TXT", "a.json"])
+@pytest.mark.parametrize("name", ["a.caption", "a.png.txt", "A.TXT"])
 def test_a_caption_of_another_name_is_found(tmp_path, name):
     (tmp_path / name).write_text("kyla")
     (tmp_path / "b.caption").write_text("somebody else")
     found = other_captions([(item(tmp_path).media, tmp_path)])
     assert found == {tmp_path / "a.png": tmp_path / name}
+
+
+@pytest.mark.parametrize("text", ['{"title": "a.png", "description": "", "photoTakenTime": {}}', "kyla", "[1]", ""])
+def test_json_without_a_caption_is_no_caption_of_another_name(tmp_path, text):
+    (tmp_path / "a.png.json").write_text(text)
+    assert other_captions([(item(tmp_path).media, tmp_path)]) == {}
+    (tmp_path / "a.text").write_text("kyla")
+    assert other_captions([(item(tmp_path).media, tmp_path)]) == {tmp_path / "a.png": tmp_path / "a.text"}
+
+
+def test_json_with_a_caption_is_found_and_told_with_its_style(tmp_path):
+    (tmp_path / "a.json").write_text('{"caption": "kyla"}')
+    others = other_captions([(item(tmp_path).media, tmp_path)])
+    assert others == {tmp_path / "a.png": tmp_path / "a.json"}
+    assert extension_advice(others) == 'set `caption_extension = ".json"` and `caption_style = "json"`'
 
 
 def test_the_setting_that_makes_a_file_the_caption_is_known():
