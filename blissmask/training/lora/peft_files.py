@@ -64,10 +64,9 @@ def as_diffusers(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], pat
         ModelError: the file holds peft's LoKr or LoHa, or its configuration cannot be read or names no alpha that fits.
     """
     beside = is_peft(tensors)
-    if beside and any(split_key(key)[1] in FACTORS for key in tensors):
-        fix = "use LoKr and LoHa of LyCORIS, which say their scale in the file"
-        raise ModelError("this is peft's spelling of LoKr or LoHa, and LoRA alone is read in it", where=[path], fix=fix)
     config = _config_beside(path) if beside else _config_within(metadata, path)
+    if beside or config is not None:
+        _refuse_factors(tensors, path)
     spelled = {}
     for key, tensor in tensors.items():
         own = f"{DIFFUSERS_PREFIX}{key.removeprefix(PEFT_PREFIX)}" if key.startswith(PEFT_PREFIX) else key
@@ -81,6 +80,17 @@ def as_diffusers(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], pat
             tensor = scaled(tensor, scale)
         spelled[own] = tensor
     return spelled
+
+
+def _refuse_factors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError for peft's LoKr or LoHa: files of LyCORIS, which are read, have an alpha of their own."""
+    for key in tensors:
+        name, part = split_key(key)
+        of_diffusers = key.startswith(DIFFUSERS_PREFIX) and f"{name}.alpha" not in tensors
+        if part in FACTORS and (of_diffusers or key.startswith(PEFT_PREFIX)):
+            what = "this is peft's spelling of LoKr or LoHa, and LoRA alone is read in it"
+            fix = "use LoKr and LoHa of LyCORIS, which say their scale in the file"
+            raise ModelError(what, where=[path, f"`{key}`"], fix=fix)
 
 
 def config_beside(path: Path) -> Path | None:
@@ -153,7 +163,7 @@ def _config_beside(path: Path) -> _Config | None:
 
 
 def _config_within(metadata: Mapping[str, str], path: Path) -> _Config | None:
-    """Return the configuration of the denoiser; a file may hold that of a text encoder as well."""
+    """Return the configuration of the denoiser, or None; a file may hold that of a text encoder as well, or alone."""
     text, where = metadata.get(IN_METADATA), (path, f"`{IN_METADATA}` in its metadata")
     if not text:
         return None
@@ -164,7 +174,8 @@ def _config_within(metadata: Mapping[str, str], path: Path) -> _Config | None:
         key.removeprefix(DIFFUSERS_PREFIX): value for key, value in values.items() if key.startswith(DIFFUSERS_PREFIX)
     }
     # A model, unlike a pipeline, saves its own without a beginning.
-    return _Config(own or values, where)
+    own = own or {key: value for key, value in values.items() if "." not in key}
+    return _Config(own, where) if own else None
 
 
 def _parsed(text: str, where: tuple[Path | str, ...]) -> Mapping[str, Any]:

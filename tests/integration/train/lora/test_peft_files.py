@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoKrConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from blissmask.cachefile.read_file import read_metadata
@@ -167,6 +167,14 @@ def test_a_configuration_that_says_no_alpha_is_named(tmp_path, config, told):
 
 def test_factors_of_peft_are_refused_for_what_they_are(tmp_path):
     save_file({f"{FIRST}.lokr_w1": torch.ones(2, 2), f"{FIRST}.lokr_w2": torch.ones(2, 2)}, tmp_path / FILE)
+    with pytest.raises(ModelError, match="peft's spelling of LoKr or LoHa"):
+        read_lora(tmp_path / FILE)
+
+
+def test_factors_that_diffusers_saves_have_their_scale_in_the_metadata_and_are_refused(tmp_path):
+    module = tiny_denoiser(PLAIN).module
+    module.add_adapter(LoKrConfig(r=4, alpha=16, target_modules=["blocks.0.attn1.to_q"], init_weights=False))
+    module.save_lora_adapter(tmp_path, weight_name=FILE)
     with pytest.raises(ModelError, match="peft's spelling of LoKr or LoHa"):
         read_lora(tmp_path / FILE)
 
