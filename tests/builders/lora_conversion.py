@@ -8,7 +8,7 @@ from blissmask.tasks.run.plan import RunContext
 from tests.builders.training import tensors_of
 
 
-def convert(path, file_format, output, *, arch=None, dit=None, force=False, combine=None, **saving):
+def plan_conversion(path, file_format, output, *, arch=None, dit=None, force=False, combine=None, **saving):
     config = Config.model_validate(
         {
             "model": {"arch": arch, "dit": dit},
@@ -23,7 +23,11 @@ def convert(path, file_format, output, *, arch=None, dit=None, force=False, comb
             "run": {"force": force},
         }
     )
-    plan = convert_lora.plan(config)
+    return convert_lora.plan(config)
+
+
+def convert(path, file_format, output, **options):
+    plan = plan_conversion(path, file_format, output, **options)
     return plan, convert_lora.run(plan, RunContext())
 
 

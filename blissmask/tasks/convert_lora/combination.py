@@ -25,7 +25,14 @@ from blissmask.training.lora.combine import (
     refuse_norms,
     refuse_unmergeable,
 )
-from blissmask.training.lora.convert import adapted_fused, convert_lora, describe_lora, in_parts
+from blissmask.training.lora.convert import (
+    adapted_fused,
+    convert_lora,
+    describe_lora,
+    in_parts,
+    refuse_inconvertible,
+    refuse_whole_factors,
+)
 from blissmask.training.lora.dora_norms import has_norms
 from blissmask.training.lora.formats import LoraFormat, format_of, to_format
 from blissmask.training.lora.names import LayerNames
@@ -108,17 +115,25 @@ def wanted_combination(section: CombineSection, source: Path) -> Combination | N
     return Combination(kind, paths, strengths, section.rank)
 
 
-def check_files(combination: Combination, tensors: Sequence[Mapping[str, Tensor]], by_base: Sequence[bool]) -> None:
+def check_files(
+    combination: Combination,
+    tensors: Sequence[Mapping[str, Tensor]],
+    by_base: Sequence[bool],
+    wanted: LoraFormat,
+    names: LayerNames,
+) -> None:
     """Refuse files that cannot be combined like this.
 
     Args:
         combination: how.
         tensors: of each file.
         by_base: whether the norms of each are divided by those of the frozen weights; see ``dora_norms``.
+        wanted, names: as for :func:`combine`.
 
     Raises:
         UsageError: a file holds DoRA, LoKr or LoHa where that cannot be, or norms of two kinds.
-        ModelError: a file is no whole LoRA in one of the three spellings.
+        ModelError: a file is no whole LoRA in one of the three spellings, or holds LoKr or LoHa of a whole fused layer
+            that would have to be taken apart.
     """
     for path, own in zip(combination.paths, tensors, strict=True):
         describe_lora(own, path)
@@ -126,6 +141,7 @@ def check_files(combination: Combination, tensors: Sequence[Mapping[str, Tensor]
             refuse_unmergeable(own, path)
         elif combination.rank is not None:
             refuse_norms(own, path, "lowered in rank")
+    _refuse_factors(combination, tensors, wanted, names)
     for path, own, own_by_base in zip(combination.paths, tensors, by_base, strict=True):
         is_other = format_of(own) != format_of(tensors[0]) or own_by_base != by_base[0]
         if has_norms(own) and is_other:
@@ -134,6 +150,21 @@ def check_files(combination: Combination, tensors: Sequence[Mapping[str, Tensor]
                 where=[combination.paths[0], path],
                 fix="bring them to one spelling first, each with `--convert-lora FILE --lora-format FORMAT --dit FILE`",
             )
+
+
+def _refuse_factors(
+    combination: Combination, tensors: Sequence[Mapping[str, Tensor]], wanted: LoraFormat, names: LayerNames
+) -> None:
+    """Refuse LoKr and LoHa that a step of :func:`combine` would have to take apart, or could not spell."""
+    spelling = format_of(tensors[0])
+    assert spelling is not None
+    for path, own in zip(combination.paths, tensors, strict=True):
+        if combination.kind == "average" and format_of(own) != spelling:
+            refuse_inconvertible(own, spelling, names, path)
+        if combination.rank is not None:
+            refuse_whole_factors(own, names, path)
+    if combination.rank is None and spelling != wanted:
+        refuse_inconvertible(tensors[0], wanted, names, combination.paths[0])
 
 
 def expert_warnings(paths: Sequence[Path]) -> list[Problem]:

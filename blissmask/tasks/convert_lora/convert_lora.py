@@ -42,6 +42,7 @@ from blissmask.training.lora.convert import (
     in_precision,
     is_spelled_so,
     needs_weights,
+    refuse_inconvertible,
     refuse_unknown,
 )
 from blissmask.training.lora.dora_norms import WeightOf
@@ -117,11 +118,14 @@ def plan(config: Config) -> ConversionPlan:
     configs = configs_of(paths)
     warnings = alpha_warnings(paths)
     if combination is not None:
-        check_files(combination, [own for own, _ in read], [_divided_by_base(own) for _, own in read])
+        by_base = [_divided_by_base(own) for _, own in read]
+        check_files(combination, [own for own, _ in read], by_base, file_format, names)
         warnings += expert_warnings(combination.paths)
     elif precision is None and is_spelled_so(read_keys(source), tensors, file_format, names, source):
         others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != file_format)
         raise UsageError(f"this LoRA is spelled the {file_format} way already", where=[source], fix=f"choose {others}")
+    else:
+        refuse_inconvertible(tensors, file_format, names, source)
     weights = None
     if needs_weights(tensors, file_format, by_base=_divided_by_base(metadata)):
         weights = _frozen_weights(config, source)

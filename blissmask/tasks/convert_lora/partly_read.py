@@ -39,7 +39,7 @@ def partly_read(
     # A lower rank makes a LoRA of them.
     factored = (combination is None or combination.rank is None) and is_factored(files[0])
     if factored and file_format == "diffusers":
-        # The run refuses it.
+        # diffusers has no spelling for them, so that no program reads it.
         return []
     possible = [name for name in get_args(LoraFormat) if not (factored and name == "diffusers")]
     spelled = {name: _layers(named, name, names, factored=factored) for name in possible}

@@ -122,15 +122,12 @@ def convert_lora(
         weight_of: the frozen weights; needed by :func:`needs_weights`.
 
     Raises:
-        ModelError: some keys belong to no layer of the family.
-        UsageError: LoKr and LoHa have no ``diffusers`` spelling.
+        ModelError: some keys belong to no layer of the family, or as :func:`refuse_inconvertible`.
+        UsageError: as :func:`refuse_inconvertible`.
     """
-    source = describe_lora(tensors, path).file_format
-    if wanted == "diffusers" and is_factored(tensors):
-        raise UsageError(
-            "diffusers has no spelling for LoKr and LoHa", where=[path], fix="use `--lora-format native` or `kohya`"
-        )
-    if "diffusers" not in (source, wanted) and not names.apart and not _has_parts(tensors, names, path):
+    describe_lora(tensors, path)
+    refuse_inconvertible(tensors, wanted, names, path)
+    if not _goes_in_parts(tensors, wanted, names, path):
         return _renamed(tensors, wanted, names, path)
     native, fused_here = in_parts(tensors, names, path)
     if needs_weights(tensors, wanted, by_base=by_base):
@@ -143,15 +140,41 @@ def convert_lora(
     return to_format(native, wanted, names.modules, fused_here, names.apart, native_alpha=names.native_alpha)
 
 
+def refuse_inconvertible(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> None:
+    """Refuse, before anything is computed, LoKr and LoHa that a conversion could not spell as ``wanted``.
+
+    Args:
+        tensors: of a LoRA file, in any of the three spellings.
+        wanted, names, path: as for :func:`convert_lora`.
+
+    Raises:
+        ModelError: LoKr or LoHa of a whole fused layer would have to be taken apart.
+        UsageError: LoKr and LoHa have no ``diffusers`` spelling.
+    """
+    if not is_factored(tensors):
+        return
+    if wanted == "diffusers":
+        raise UsageError(
+            "diffusers has no spelling for LoKr and LoHa", where=[path], fix="use `--lora-format native` or `kohya`"
+        )
+    if _goes_in_parts(tensors, wanted, names, path):
+        refuse_whole_factors(tensors, names, path)
+
+
+def _goes_in_parts(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> bool:
+    """Return whether a conversion takes fused layers apart: between native and kohya, most need new names alone."""
+    return "diffusers" in (format_of(tensors), wanted) or bool(names.apart) or _has_parts(tensors, names, path)
+
+
 def in_parts(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> tuple[dict[str, Tensor], FusedLayers]:
     """Return the native tensors of a file, fused layers in parts, and the fused layers that it adapts.
 
     Raises:
         ModelError: some keys belong to no layer of the family, or a LoKr or LoHa is of a whole fused layer.
     """
+    refuse_whole_factors(tensors, names, path)
     fused = adapted_fused(tensors, names, path)
     native = to_native(tensors, names.modules, fused, names.apart, path=path)
-    _refuse_whole_factors(native, names, path)
     _refuse_unknown(native, names.modules, path)
     adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
     return native, {whole: parts for whole, parts in fused.items() if whole in adapted}
@@ -289,9 +312,14 @@ def _outputs(part: str, outputs: Mapping[str, int], original: str, path: Path) -
     return equally_wide[0]
 
 
-def _refuse_whole_factors(native: Mapping[str, Tensor], names: LayerNames, path: Path) -> None:
-    """Raise ModelError for LoKr or LoHa of a fused layer as a whole, whose factors cannot be taken apart."""
-    for key in native:
+def refuse_whole_factors(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> None:
+    """Raise ModelError for LoKr or LoHa of a fused layer as a whole, whose factors cannot be taken apart.
+
+    Args:
+        tensors: of a LoRA file, in any of the three spellings.
+        names, path: as for :func:`convert_lora`.
+    """
+    for key in to_native(tensors, _with_whole_layers(names), apart=names.apart, path=path):
         name, part = split_key(key)
         if part in FACTORS and name.removeprefix(PREFIX) in names.fused:
             what = f"`{name.removeprefix(PREFIX)}` would have to be taken apart, and LoKr and LoHa of it cannot be"

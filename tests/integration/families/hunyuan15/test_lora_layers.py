@@ -12,7 +12,7 @@ from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import ADAPTER, LoraShape
 from blissmask.training.lora.norms import output_norms
 from tests.builders.families import tiny_denoiser
-from tests.builders.lora_conversion import assert_same, convert, there_and_back
+from tests.builders.lora_conversion import assert_same, plan_conversion, there_and_back
 from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded, tensors_of
 
@@ -122,9 +122,16 @@ def test_a_lokr_keeps_its_parts_apart_in_both_files(tmp_path):
             assert torch.equal(layer.get_delta_weight(ADAPTER), fresh.layers[name].get_delta_weight(ADAPTER))
 
 
-def test_a_lokr_of_a_whole_layer_is_refused_for_what_it_is(tmp_path):
-    whole = "double_blocks.0.img_attn_qkv"
-    factors = {"lokr_w1": seeded(3, 1), "lokr_w2": seeded(8, 8)}
-    save_file({f"diffusion_model.{whole}.{part}": value for part, value in factors.items()}, tmp_path / "lokr")
-    with pytest.raises(ModelError, match=f"`{whole}` would have to be taken apart"):
-        convert(tmp_path / "lokr", "kohya", tmp_path / "kohya.safetensors", arch=NAME)
+@pytest.mark.parametrize("combine", [{}, {"rank": 4}])
+@pytest.mark.parametrize(
+    ("layer", "wanted"),
+    [
+        ("diffusion_model.double_blocks.0.img_attn_qkv", "kohya"),
+        ("lora_unet_double_blocks_0_img_attn_qkv", "native"),
+    ],
+)
+def test_a_lokr_of_a_whole_layer_is_refused_by_the_plan_for_what_it_is(tmp_path, layer, wanted, combine):
+    factors = {"lokr_w1": seeded(3, 1), "lokr_w2": seeded(8, 8), "alpha": torch.tensor(2.0)}
+    save_file({f"{layer}.{part}": value for part, value in factors.items()}, tmp_path / "lokr")
+    with pytest.raises(ModelError, match=r"`double_blocks\.0\.img_attn_qkv` would have to be taken apart"):
+        plan_conversion(tmp_path / "lokr", wanted, tmp_path / "out.safetensors", arch=NAME, combine=combine)

@@ -19,7 +19,7 @@ from blissmask.training.lora.layers.inject import inject_lora
 from blissmask.training.lora.layers.lora import LoraShape
 from tests.builders.command import run_here
 from tests.builders.families import CACHE_SUFFIX, NAMES, PLAIN, family_of, tiny_denoiser
-from tests.builders.lora_conversion import assert_same, convert, there_and_back
+from tests.builders.lora_conversion import assert_same, convert, plan_conversion, there_and_back
 from tests.builders.lora_file import save_lora
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, seeded, tensors_of
@@ -96,7 +96,7 @@ def test_lokr_and_loha_go_between_native_and_kohya_and_not_to_diffusers(tmp_path
         there_and_back(tmp_path / "start.safetensors", "kohya", "native", tmp_path, PLAIN),
     )
     with pytest.raises(UsageError, match="no spelling for LoKr and LoHa"):
-        convert(tmp_path / "start.safetensors", "diffusers", tmp_path / "out.safetensors", arch=PLAIN)
+        plan_conversion(tmp_path / "start.safetensors", "diffusers", tmp_path / "out.safetensors", arch=PLAIN)
 
 
 @pytest.mark.parametrize("suffix", ["default", "kyla"])
