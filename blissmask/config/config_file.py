@@ -27,11 +27,16 @@ def find_config(named: Path | None) -> Path | None:
     return default if default.is_file() else None
 
 
-def how_to_start(table: str = "") -> str:
-    """Return how to come to a configuration that has ``table``; one that is here is not to be written over."""
+def how_to_start(read: Path | None, table: str = "") -> str:
+    """Return how to come to a configuration that has ``table``; one that is here is not to be written over.
+
+    Args:
+        read: the configuration file that was read, if any was.
+        table: the TOML table that is needed; empty for those that every starter has.
+    """
     name = _STARTERS.get(table, "person")
-    if Path(DEFAULT_NAME).is_file():
-        return f"`blissmask --starter {name}` prints an example"
+    if read is not None:
+        return f"`{read}` was read; `blissmask --starter {name}` prints an example"
     return f"{Path.cwd()} has no `{DEFAULT_NAME}`, which is read from where you are; {_written(name)}"
 
 
@@ -46,7 +51,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, is too large, or is no table.
     """
     if path.suffix.lower() in (".yaml", ".yml"):
-        fix = f"configurations of ai-toolkit are not read; {how_to_start()}"
+        fix = f"configurations of ai-toolkit are not read; {_what_is_here()}"
         raise UsageError("the configuration must be TOML (or JSON), and this is YAML", where=[path], fix=fix)
     try:
         refuse_larger(path, MOST_CONFIG)

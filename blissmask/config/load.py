@@ -45,6 +45,7 @@ def load_config(path: Path | None, flags: Flags, spellings: Spellings = MappingP
         fix = where_to_move([str(detail["loc"][-1]) for detail in details if detail["type"] == "extra_forbidden"])
     if problems:
         raise UsageError(headline(problems, path, typed), where=problems, fix=fix)
+    config.know_file(path)
     return config
 
 

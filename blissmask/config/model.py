@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
 from blissmask.config.fields.option import Section
 from blissmask.config.sections.dataset_section import CAPTION_OF_PHOTO, PLACEHOLDERS, DatasetSection, GeneralSection
@@ -62,6 +62,16 @@ class Config(Section):
     ranking: RankingSection = Field(default_factory=RankingSection)
     logging: LoggingSection = Field(default_factory=LoggingSection)
     run: RunSection = Field(default_factory=RunSection)
+    _read_from: Path | None = PrivateAttr(default=None)
+
+    @property
+    def read_from(self) -> Path | None:
+        """Return the configuration file that was read; None where all was typed."""
+        return self._read_from
+
+    def know_file(self, path: Path | None) -> None:
+        """Take the configuration file that was read; ``load_config`` calls it, once."""
+        self._read_from = path
 
     @field_validator("datasets", mode="before")
     @classmethod

@@ -69,7 +69,7 @@ def outputs(config: Config) -> tuple[Path, ...]:
     Raises:
         UsageError: a folder is not given, or the output is one of the inputs.
     """
-    return (_folders(config.apply)[-1],)
+    return (_folders(config)[-1],)
 
 
 def plan(config: Config) -> ApplyPlan:
@@ -80,7 +80,7 @@ def plan(config: Config) -> ApplyPlan:
         InputError: a folder cannot be read, holds no masks, or two masks have one name.
     """
     options = with_own_sheet(config.apply)
-    weighted_folder, instance_folder, output = _folders(options)
+    weighted_folder, instance_folder, output = _folders(config)
     photos_folder = _photos_folder(config)
     shown_folders = [] if photos_folder is None else [photos_folder]
     check_sheet(options.sheet, [weighted_folder, instance_folder, output, *shown_folders])
@@ -143,14 +143,15 @@ def _photos_shown(folder: Path | None, *, given: bool) -> Photos:
         return find_photos(None)
 
 
-def _folders(options: ApplySection) -> tuple[Path, Path, Path]:
+def _folders(config: Config) -> tuple[Path, Path, Path]:
     """Return the folders of weighted masks, of subject masks and of results."""
+    options = config.apply
     given = {
         "weighted_masks": options.weighted_masks,
         "instance_masks": options.instance_masks,
         "output": options.output,
     }
-    weighted, instances, output = required(COMMAND, given)
+    weighted, instances, output = required(config, COMMAND, given)
     if without_links(weighted) == without_links(instances):
         raise UsageError(
             "the folder of weighted masks is also that of subject masks",

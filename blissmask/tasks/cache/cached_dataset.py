@@ -97,7 +97,8 @@ def choose_model(config: Config) -> Model:
     if section.arch is None:
         raise UsageError(
             "`--arch` is missing",
-            fix=f"name the model family with `--arch NAME`, or set `arch` under [model]; {how_to_start()}",
+            fix="name the model family with `--arch NAME`, or set `arch` under [model]; "
+            f"{how_to_start(config.read_from)}",
         )
     family = load_family(section.arch).for_task(section.task or "")
     files = model_files(section)
@@ -190,7 +191,8 @@ def choose_datasets(config: Config, model: Model) -> list[CachedDataset]:
     if not config.datasets:
         raise UsageError(
             "there is no data set",
-            fix=f"add `[[datasets]]` with `image_directory` to the configuration file; {how_to_start()}",
+            fix="add `[[datasets]]` with `image_directory` to the configuration file; "
+            f"{how_to_start(config.read_from)}",
         )
     if config.cache.latents_only and config.cache.text_only:
         raise UsageError("`--latents-only` and `--text-only` leave nothing to do", fix="give one of them, or none")

@@ -70,7 +70,7 @@ def outputs(config: Config) -> tuple[Path, ...]:
     options = config.instance
     if options.explain:
         return ()
-    source, output = _folders(options)
+    source, output = _folders(config)
     if options.review is None:
         return (output,)
     refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
@@ -90,7 +90,7 @@ def plan(config: Config) -> InstancePlan | Explanation:
     options = with_own_sheet(config.instance)
     if options.explain:
         return _explanation(options)
-    source, output = _folders(options)
+    source, output = _folders(config)
     check_sheet(options.sheet, [source, output])
     references, negatives = photos_of(options.reference, "--reference"), photos_of(options.negatives, "--negatives")
     seen = Seen.now([*references, *negatives])
@@ -152,9 +152,10 @@ def _no_reference(options: InstanceSection, items: Sequence[PlannedItem]) -> lis
     return [Problem("there is no reference: photos with one person are outlined, those with several fail", fix=fix)]
 
 
-def _folders(options: InstanceSection) -> tuple[Path, Path]:
+def _folders(config: Config) -> tuple[Path, Path]:
     """Return the folders of photos and of masks."""
-    source, output = required(COMMAND, {"input": options.input, "output": options.output})
+    options = config.instance
+    source, output = required(config, COMMAND, {"input": options.input, "output": options.output})
     refuse_output_in_place(output, {"photos": source})
     return source, output
 

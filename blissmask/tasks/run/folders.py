@@ -23,10 +23,11 @@ class FolderPair:
     output: Path
 
 
-def required(table: str, folders: Mapping[str, Path | None]) -> list[Path]:
+def required(config: Config, table: str, folders: Mapping[str, Path | None]) -> list[Path]:
     """Return the folders in the order given.
 
     Args:
+        config: the whole configuration, whose file the message names.
         table: the TOML table they belong to, e.g. ``to_alpha``.
         folders: field name -> folder.
 
@@ -35,18 +36,18 @@ def required(table: str, folders: Mapping[str, Path | None]) -> list[Path]:
     """
     absent = [name for name, folder in folders.items() if folder is None]
     if absent:
-        raise UsageError.several([missing(table, *absent)])
+        raise UsageError.several([missing(config, table, *absent)])
     return [folder for folder in folders.values() if folder is not None]
 
 
-def missing(table: str, *names: str) -> Problem:
+def missing(config: Config, table: str, *names: str) -> Problem:
     """Return the problem of folders that must be given, as flags or as keys of ``table``."""
     flags = [f"--{name.replace('_', '-')}" for name in names]
     given = " ".join(f"{flag} FOLDER" for flag in flags)
     keys = listed(f"`{name}`" for name in names)
     setting = f"give `{given}`, or set {keys} under [{table}] in the configuration file"
     what = f"{listed(f'`{flag}`' for flag in flags)} {verb(len(flags), 'is', 'are')} missing"
-    return Problem(what, fix=f"{setting}; {how_to_start(table)}")
+    return Problem(what, fix=f"{setting}; {how_to_start(config.read_from, table)}")
 
 
 def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:
@@ -105,7 +106,7 @@ def pairs_to_do(
         UsageError: something is not given, an output is an input, or two inputs share an output.
     """
     if source is not None or output is not None or not config.datasets:
-        source_folder, output_folder = required(table, {"input": source, "output": output})
+        source_folder, output_folder = required(config, table, {"input": source, "output": output})
         pairs, warnings = [FolderPair(source_folder, output_folder)], list[Problem]()
     else:
         pairs, warnings = _pairs_of_datasets(config)

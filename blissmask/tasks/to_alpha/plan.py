@@ -116,9 +116,9 @@ def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
     if output is None and config.run.dry_run and images is not None:
         output = images.parent / f"{images.name}_rgba"
         what = f"`--output-directory` is missing; this dry run takes {output}"
-        warnings.append(Problem(what, fix=missing("to_alpha", "output_directory").fix))
+        warnings.append(Problem(what, fix=missing(config, "to_alpha", "output_directory").fix))
     given = {"image_directory": images, "mask_directory": masks, "output_directory": output}
-    image_folder, mask_folder, output_folder = required("to_alpha", given)
+    image_folder, mask_folder, output_folder = required(config, "to_alpha", given)
     named_captions = options.caption_directory or dataset.caption_directory
     caption_folder = named_captions or image_folder
     refuse_output_in_place(output_folder, {"photos": image_folder, "masks": mask_folder, "captions": caption_folder})

@@ -1,5 +1,7 @@
 """cli/starters.py: configurations to start from, fitted to the photos that are here."""
 
+from pathlib import Path
+
 import pytest
 import tomli
 
@@ -127,8 +129,9 @@ def test_its_flags_in_the_wrong_place_say_where_they_go(typed, what, fix):
 @pytest.mark.parametrize(("table", "name"), [("instance", "group"), ("apply", "group"), ("to_alpha", "alpha")])
 def test_a_command_that_misses_a_configuration_names_a_starter_that_has_its_table(table, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert f"{tmp_path} has no `blissmask.toml`" in how_to_start(table)
-    assert f"`blissmask --starter {name} > blissmask.toml` writes one" in how_to_start(table)
-    (tmp_path / "blissmask.toml").touch()
-    assert how_to_start(table) == f"`blissmask --starter {name}` prints an example", "it would be written over"
+    assert f"{tmp_path} has no `blissmask.toml`" in how_to_start(None, table)
+    assert f"`blissmask --starter {name} > blissmask.toml` writes one" in how_to_start(None, table)
+    # Its own name would be written over, and that nothing is called `blissmask.toml` is no reason with `--config`.
+    for read in (Path("blissmask.toml"), Path("p.toml")):
+        assert how_to_start(read, table) == f"`{read}` was read; `blissmask --starter {name}` prints an example"
     assert table in tomli.loads(starter(name, None)[0])

@@ -29,6 +29,17 @@ def test_a_configuration_that_is_not_there_names_what_is(tmp_path, monkeypatch):
     assert problems_of(Path("me.toml")).fix.endswith("; `blissmask.toml` is there, and is read without `--config`")
 
 
+def test_a_configuration_knows_its_file_for_hints(tmp_path):
+    path = write(tmp_path, "")
+    assert load_config(path, {}).read_from == path
+    assert load_config(None, {}).read_from is None
+
+
+def test_who_names_a_configuration_of_another_trainer_is_not_told_that_none_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "has no `blissmask.toml`" not in problems_of(Path("me.yaml")).fix
+
+
 def test_a_caption_of_unknown_placeholders_is_refused(tmp_path):
     (tmp_path / "c.toml").write_text('[general]\ncaption = "a photo of {tigger}"')
     with pytest.raises(UsageError) as caught:

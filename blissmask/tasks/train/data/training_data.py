@@ -107,7 +107,7 @@ def cache_folders(config: Config) -> list[Path]:
     if not config.datasets:
         raise UsageError(
             "there is no dataset",
-            fix=f"give `--config FILE` with [[datasets]], as for `blissmask cache`; {how_to_start()}",
+            fix=f"give `--config FILE` with [[datasets]], as for `blissmask cache`; {how_to_start(config.read_from)}",
         )
     folders = []
     for number, dataset in enumerate(config.datasets, 1):
