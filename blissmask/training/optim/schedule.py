@@ -85,10 +85,16 @@ def build_scheduler(optimizer: Optimizer, schedule: ScheduleOptions, *, steps: i
     # transformers drops those of constant schedules without a word.
     accepted = [] if name.startswith("constant") else accepted_by(TYPE_TO_SCHEDULER_FUNCTION[name], but=_OWN)
     refuse_unknown(given, accepted, of=f"the learning rate schedule `{schedule.name}`", option="lr_scheduler_args")
-    arguments: dict[str, Any] = {**_own_arguments(schedule, decay), **given}
-    if "min_lr" in given and not schedule.min_lr_ratio:
+    own = _own_arguments(schedule, decay)
+    if "min_lr" in given and "min_lr_rate" in own:
         # The same thing in other units; transformers takes one of the two.
-        arguments.pop("min_lr_rate", None)
+        if schedule.min_lr_ratio:
+            raise UsageError(
+                "`lr_scheduler_min_lr_ratio` and `min_lr` of `lr_scheduler_args` are both the lowest learning rate",
+                fix="give one of the two",
+            )
+        del own["min_lr_rate"]
+    arguments: dict[str, Any] = {**own, **given}
     try:
         return cast(
             LRScheduler,

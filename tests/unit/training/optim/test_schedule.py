@@ -64,6 +64,14 @@ def test_learning_rates_follow_the_schedule(fields, expected):
         ({"name": "cosine", "arguments": ["last_epoch=5"]}, "`cosine` does not take `last_epoch`"),
         ({"name": "constant", "arguments": ["a=1"]}, "`constant` does not take `a` of `lr_scheduler_args`"),
         ({"name": "cosine", "arguments": ["num_cycle=1"]}, "`cosine` does not take `num_cycle`"),
+        (
+            {"name": "cosine_with_min_lr", "min_lr_ratio": 0.5, "arguments": ["min_lr=1e-5"]},
+            "`lr_scheduler_min_lr_ratio` and `min_lr` of `lr_scheduler_args` are both the lowest learning rate",
+        ),
+        (
+            {"name": "cosine_with_min_lr", "arguments": ["min_lr=1e-5", "min_lr_rate=0.9"]},
+            "`cosine_with_min_lr` cannot be made: ",
+        ),
     ],
 )
 def test_a_schedule_that_would_fail_on_the_way_is_refused_before_the_first_step(fields, said):
