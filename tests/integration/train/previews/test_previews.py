@@ -139,14 +139,14 @@ def test_every_kind_of_family_draws_while_it_trains(tmp_path, monkeypatch, name,
     ids=str,
 )
 def test_previews_change_no_bit_of_the_lora(cache, prompts, tmp_path, options):
-    options = {"use_mask_loss": True, "max_train_steps": 3, "lr_scheduler": "cosine", **options}
+    options = {"use_mask_loss": True, "max_train_steps": 2, "lr_scheduler": "cosine", **options}
     run(train_config(cache, tmp_path / "plain", **options))
     _, recorder = run(
         train_config(
             cache, tmp_path / "drawn", sample_prompts=prompts, sample_every_n_steps=1, sample_at_first=True, **options
         )
     )
-    assert len(said(recorder)) == 8
+    assert len(said(recorder)) == 6
     assert same_bytes(tmp_path / "plain", tmp_path / "drawn")
     logs = [next(folder.glob("*-log.jsonl")).read_bytes() for folder in (tmp_path / "plain", tmp_path / "drawn")]
     assert logs[0] == logs[1]
