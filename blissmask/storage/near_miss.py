@@ -19,6 +19,8 @@ of numbered files none is ahead."""
 _ENDING = re.compile(r"\.(safetensors|sft|ckpt|pth?|bin)$")
 """Endings of files of weights; what follows another dot may be a version, as in ``wan_2.1``."""
 _SEPARATORS = re.compile(r"[\W_]+")
+_DRIVES = Path("/mnt")
+"""Where WSL has the drives of Windows."""
 
 
 def near_miss(path: Path, *, folders: bool = False, same_words: bool = False) -> str:
@@ -32,13 +34,9 @@ def near_miss(path: Path, *, folders: bool = False, same_words: bool = False) ->
         same_words: whether only capitals, separators and the ending of weights may differ: files of models that
             differ by a digit or by ``high`` and ``low`` are other models.
     """
-    if os.name != "nt" and (windows := _OF_WINDOWS.fullmatch(str(path))):
-        drive, rest = windows[1].lower(), windows[2].replace("\\", "/").strip("/")
-        if "/" in rest:
-            return f"in WSL this is `/mnt/{drive}/{rest}`"
-        # Without quotes a shell takes each backslash for itself.
-        return f"in WSL `{windows[1]}:\\` is `/mnt/{drive}/`, and `/` stands for each `\\`"
     try:
+        if in_wsl := _in_wsl(path):
+            return in_wsl
         meant = _meant(path, _same_words if same_words else _likeness, folders=folders)
     except (OSError, ValueError):
         # Where looking is forbidden, or at a name that no file can have, there is nothing to propose.
@@ -54,7 +52,21 @@ def near_miss_and(path: Path, more: str, *, folders: bool = False) -> str:
     return f"{meant} {more}" if meant.endswith("?") else f"{meant}; {more}"
 
 
-def _meant(path: Path, alike: Callable[[str, str], float], *, folders: bool) -> Path | None:
+def _in_wsl(path: Path) -> str:
+    """Return where WSL has a path of Windows; empty for others: a file may be called ``a:b.png``."""
+    windows = None if os.name == "nt" else _OF_WINDOWS.fullmatch(str(path))
+    if windows is None:
+        return ""
+    drive, rest = _DRIVES / windows[1].lower(), windows[2].replace("\\", "/")
+    if "/" in rest:
+        return f"in WSL this is `{drive}/{rest.strip('/')}`"
+    if not drive.is_dir():
+        return ""
+    # Without quotes a shell takes each backslash for itself.
+    return f"in WSL `{windows[1]}:\\` is `{drive}/`, and `/` stands for each `\\`"
+
+
+def _meant(path: Path, likeness_to: Callable[[str], Callable[[str], float]], *, folders: bool) -> Path | None:
     if path.exists() or path.is_symlink():
         return None
     missing = path
@@ -65,7 +77,8 @@ def _meant(path: Path, alike: Callable[[str, str], float], *, folders: bool) -> 
     rest = path.relative_to(missing)
     hidden = missing.name.startswith(".")
     beside = [other for other in missing.parent.iterdir() if other.name.startswith(".") == hidden]
-    scored = [(alike(missing.name, other.name), other) for other in beside]
+    alike = likeness_to(missing.name)
+    scored = [(alike(other.name), other) for other in beside]
     near = [(score, other / rest) for score, other in scored if score >= _LIKE - _LEAD]
     there = sorted((score, found) for score, found in near if _fits(found, folders=folders))
     if not there or there[-1][0] < _LIKE:
@@ -79,24 +92,35 @@ def _fits(path: Path, *, folders: bool) -> bool:
     return path.is_dir() if folders else path.exists()
 
 
-def _same_words(name: str, other: str) -> float:
-    """Return 1 where two names of weights have the same letters and digits, and else 0."""
-    return float(_words(name) == _words(other))
+def _same_words(name: str) -> Callable[[str], float]:
+    """Return what is 1 for names of weights that have the same letters and digits as ``name``, and else 0."""
+    words = _words(name)
+    return lambda other: float(_words(other) == words)
 
 
 def _words(name: str) -> str:
     return _SEPARATORS.sub("", _ENDING.sub("", name.casefold()))
 
 
-def _likeness(name: str, other: str) -> float:
-    """Return how alike two names are, 0 to 1; an ending that both have makes ``a.png`` and ``b.png`` no more alike."""
-    name, other = name.casefold(), other.casefold()
+def _likeness(name: str) -> Callable[[str], float]:
+    """Return what tells how alike another name is to ``name``, 0 to 1.
+
+    An ending that both have makes ``a.png`` and ``b.png`` no more alike.
+    """
+    name = name.casefold()
     stem, dot, suffix = name.rpartition(".")
-    other_stem, _, other_suffix = other.rpartition(".")
-    if dot and suffix == other_suffix:
-        name, other = stem, other_stem
-    matcher = difflib.SequenceMatcher(a=name, b=other)
-    # Bounds that cost little: a folder may hold a million photos.
-    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _LIKE - _LEAD:
-        return 0.0
-    return matcher.ratio()
+    # A folder may hold a million photos: what is counted of the second text is counted once.
+    of_name, of_stem = difflib.SequenceMatcher(b=name), difflib.SequenceMatcher(b=stem)
+
+    def alike(other: str) -> float:
+        matcher, other = of_name, other.casefold()
+        other_stem, _, other_suffix = other.rpartition(".")
+        if dot and suffix == other_suffix:
+            matcher, other = of_stem, other_stem
+        matcher.set_seq1(other)
+        # Bounds that cost little, the cheapest first.
+        if any(bound() < _LIKE - _LEAD for bound in (matcher.real_quick_ratio, matcher.quick_ratio)):
+            return 0.0
+        return matcher.ratio()
+
+    return alike

@@ -1,5 +1,6 @@
 """What was meant by a name that is not there."""
 
+import difflib
 import os
 from pathlib import Path
 
@@ -60,11 +61,45 @@ def test_why_there_is_no_file_says_what_was_meant(tmp_path):
     [
         (r"C:\Users\me\photos", "in WSL this is `/mnt/c/Users/me/photos`"),
         ("D:/me/photos", "in WSL this is `/mnt/d/me/photos`"),
-        ("C:Usersmephotos", r"in WSL `C:\` is `/mnt/c/`, and `/` stands for each `\`"),
+        (r"C:\photos", "in WSL this is `/mnt/c/photos`"),
     ],
 )
 def test_a_path_of_windows_is_told_as_wsl_has_it(typed, told):
     assert near_miss(Path(typed)) == told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is a path like any other")
+def test_a_path_of_windows_whose_backslashes_a_shell_took_is_known_by_the_drive(tmp_path, monkeypatch):
+    monkeypatch.setattr("blissmask.storage.near_miss._DRIVES", tmp_path)
+    assert near_miss(Path("C:Usersmephotos")) == ""
+    (tmp_path / "c").mkdir()
+    assert near_miss(Path("C:Usersmephotos")) == rf"in WSL `C:\` is `{tmp_path}/c/`, and `/` stands for each `\`"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there no name has a colon")
+def test_a_name_with_a_colon_is_no_path_of_windows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a:portrait.png").touch()
+    assert near_miss(Path("a:portrat.png")) == "did you mean `a:portrait.png`?"
+
+
+def test_what_is_known_of_a_name_is_counted_once_for_a_folder_of_any_size(tmp_path, monkeypatch):
+    counted = []
+
+    class Matcher(difflib.SequenceMatcher):
+        def set_seq2(self, b):
+            counted.append(b)
+            super().set_seq2(b)
+
+        def quick_ratio(self):
+            counted.append("quick")
+            return super().quick_ratio()
+
+    monkeypatch.setattr(difflib, "SequenceMatcher", Matcher)
+    for number in range(9):
+        (tmp_path / f"a photo of another length {number}.png").touch()
+    assert near_miss(tmp_path / "kyla.png") == ""
+    assert counted == ["kyla.png", "kyla"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there it is a path like any other")
