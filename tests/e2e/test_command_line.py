@@ -73,7 +73,7 @@ def test_unknown_flag_is_a_usage_error_with_a_hint(blissmask):
         ("train --mask-gama 1", "`--mask-gamma`"),
         ("train --mask_gama 1", "`--mask-gamma`"),
         ("train --mask-preset fase", "`face`"),
-        ("masks -i photos -o masks --backend sapien", "`sapiens`"),
+        ("masks -i photos -o masks --backend sapien", "`sapiens` or `sapiens2`"),
         (f"cache --arch {FAMILIES.names()[-1]}x", f"`{FAMILIES.names()[-1]}`"),
     ],
 )
