@@ -46,7 +46,7 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
 
 
 def _not_here(name: str) -> ModelError:
-    meant = near_miss(Path(name), folders=True)
+    meant = near_miss(Path(name), folders=True, same_words=True)
     return ModelError(
         f"there is no folder `{name}`, nor a hub model of this name on this machine",
         fix=meant or "correct the path; if it is the id of a hub model, allow fetching it with `--download`",

@@ -66,6 +66,17 @@ def _hub_copy(monkeypatch: pytest.MonkeyPatch, folder: Path, *parts: str) -> Non
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
 
 
+@pytest.mark.parametrize(("there", "fix"), [("Wan2.1-T2V", "correct the path"), ("wan2.2_t2v", "did you mean")])
+def test_the_folder_of_another_model_is_not_proposed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: str, fix: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("models", there).mkdir(parents=True)
+    with pytest.raises(ModelError, match="there is no folder `models") as caught:
+        folder_of_part(ModelFiles(model="models/Wan2.2-T2V"), "vae", option="--vae")
+    assert str(caught.value.problems[0].fix).startswith(fix)
+
+
 def test_hub_models_that_are_not_here_need_permission_and_the_flag_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
