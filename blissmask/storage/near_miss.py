@@ -31,8 +31,8 @@ def near_miss(path: Path, *, folders: bool = False, same_words: bool = False) ->
     Args:
         path: what was named; a folder on the way to it may be the one that is misspelt.
         folders: whether a folder is needed.
-        same_words: whether only capitals, separators and the ending of weights may differ: files of models that
-            differ by a digit or by ``high`` and ``low``, and folders of models, are other models.
+        same_words: whether only capitals, separators and the ending of weights may differ: files and folders of models
+            that differ by a digit, or by ``high`` and ``low``, are other models.
     """
     try:
         if in_wsl := _in_wsl(path):
