@@ -125,5 +125,5 @@ def matching_seconds(section: DatasetSection, count: int) -> float:
 @pytest.mark.slow
 def test_four_times_as_many_files_take_about_four_times_as_long_to_match(tmp_path: Path) -> None:
     few, many = photos_with_masks(tmp_path / "few", FEW), photos_with_masks(tmp_path / "many", MANY)
-    # Whatever else the machine does slows single rounds; matching each with each would make all of them 16 times slower.
-    assert any(matching_seconds(many, MANY) < 5 * matching_seconds(few, FEW) for _ in range(4))
+    # 4 to 6 times, measured; whatever else the machine does slows single rounds. Matching each with each would be 16 times.
+    assert any(matching_seconds(many, MANY) < 8 * matching_seconds(few, FEW) for _ in range(4))
