@@ -43,7 +43,7 @@ def check_caption_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         wanted = f"name the folder of a vision-language model, such as a copy of `{EXAMPLE}`"
-        fix = near_miss(folder, folders=True) or wanted
+        fix = near_miss(folder, folders=True, same_words=True) or wanted
         raise ModelError("`caption_model` is no folder", where=[folder], fix=fix)
     if not (folder / "config.json").is_file():
         raise ModelError("the caption model's folder holds no `config.json`", where=[folder], fix=_WHOLE)

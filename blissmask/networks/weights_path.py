@@ -35,7 +35,7 @@ def model_file(options: NetworkOptions, *, backend: str, suffixes: tuple[str, ..
         )
     path = Path(options.model).expanduser()
     if not path.is_file():
-        fix = near_miss_and(path, f"`{backend}` needs {wanted}: `{example}`")
+        fix = near_miss_and(path, f"`{backend}` needs {wanted}: `{example}`", same_words=True)
         raise ModelError(f"there is no file `{options.model}`", fix=fix)
     if path.suffix.lower() not in suffixes:
         raise ModelError(

@@ -44,9 +44,9 @@ def near_miss(path: Path, *, folders: bool = False, same_words: bool = False) ->
     return f"did you mean `{meant}`?" if meant else ""
 
 
-def near_miss_and(path: Path, more: str, *, folders: bool = False) -> str:
+def near_miss_and(path: Path, more: str, *, folders: bool = False, same_words: bool = False) -> str:
     """Return :func:`near_miss`, if there is any, and ``more`` after it."""
-    meant = near_miss(path, folders=folders)
+    meant = near_miss(path, folders=folders, same_words=same_words)
     if not meant:
         return more
     return f"{meant} {more}" if meant.endswith("?") else f"{meant}; {more}"
