@@ -100,7 +100,9 @@ def _size_of_product(name: str, parts: Mapping[str, Tensor], names: Sequence[str
         return rows, columns
     first, second = names[-2:]
     if found != [first, second]:
-        raise _impossible(f"`{name}` has of one factor {' and '.join(found) or 'nothing'} in this file", path)
+        raise _impossible(
+            f"one factor of `{name}` is not whole: this file has {' and '.join(found) or 'nothing'} of it", path
+        )
     if parts[first].shape[1] != parts[second].shape[0]:
         ranks = f"{parts[first].shape[1]} and {parts[second].shape[0]}"
         raise _impossible(f"`{first}` and `{second}` of `{name}` have rank {ranks}", path)
