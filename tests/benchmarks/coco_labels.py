@@ -4,8 +4,9 @@
     PHOTOS    the folder with the photos that it names
     OUT       gets photos/, people/ (a number per person) and tiers/ (people are body, since COCO tells no parts)
 
-Photos with crowds, whose people are not outlined one by one, and photos without people are left out.
-A pixel belongs to one person here: of two outlines that cover each other, as OCHuman has them, the first keeps almost nothing, and is missed.
+Left out are photos with crowds, whose people are not outlined one by one, those without people, and those with outlines that are
+run-length coded, as OCHuman's are. A pixel belongs to one person here: of two outlines that cover each other the first keeps almost
+nothing, and is missed.
 """
 
 from __future__ import annotations
